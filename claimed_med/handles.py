@@ -1,0 +1,464 @@
+"""Handles: what flows between components. Inert until `load()`; standard library only at the top.
+
+A handle stands for a folder, a set of files, or an object in memory:
+
+    DicomSeries("ct/")            nothing is read yet
+    DicomSeries("ct/").load()     reads headers; `.volume()` then reads pixels
+    segment_lungs(series)         returns a handle whose object is in memory
+    handle.save("out/lungs")      writes payload and lineage.json, all or nothing
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from claimed_med.errors import InputError, OutputError
+from claimed_med.payload import LINEAGE, UNITS, VOLUME, copy_file, files_below, replace_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from claimed_med.lineage import Record
+
+
+class Handle:
+    """Base of all handles.
+
+    Args:
+        source: A path (folder or file), or the object itself.
+    """
+
+    file_name: ClassVar[str] = ""
+
+    def __init__(self, source: Any) -> None:
+        self.record: Record | None = None
+        self.frames: Mapping[str, tuple[int, ...]] | None = None
+        self.files: Mapping[str, Path] | None = None
+        self.path: Path | None = None
+        self.object: Any = None
+        if isinstance(source, str | os.PathLike):
+            self.path = Path(source)
+        else:
+            self.object = source
+
+    @classmethod
+    def from_files(cls, files: Mapping[str, Path], frames: Mapping[str, tuple[int, ...]] | None = None) -> Self:
+        """A handle on files wherever they lie, each with the name it has in a payload.
+
+        Args:
+            files: Name in the payload -> path.
+            frames: For a volume that is only part of multi-frame objects: SOPInstanceUID -> frame numbers.
+        """
+        handle = cls(None)
+        handle.files, handle.frames = dict(files), frames
+        return handle
+
+    @property
+    def kind(self) -> str:
+        """Name of the handle class, as in contracts."""
+        return type(self).__name__
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the object is in memory and not on disk."""
+        return self.object is not None
+
+    def payload(self) -> dict[str, Path | bytes]:
+        """Every file of the payload: relative name -> where it lies, or its bytes.
+
+        Raises:
+            InputError: The path does not exist.
+        """
+        if self.files is not None:
+            entries: dict[str, Path | bytes] = dict(self.files)
+            if self.frames:
+                frames = {uid: list(numbers) for uid, numbers in sorted(self.frames.items())}
+                entries[VOLUME] = json.dumps({"frames": frames}, indent=1).encode()
+            return entries
+        if self.path is not None:
+            root = self.root()
+            if root.is_file():
+                return {self.file_name or root.name: root}
+            return {name: path for name, path in files_below(root).items() if name != LINEAGE}
+        return dict(self.encode(self.object))
+
+    def encode(self, content: Any) -> Mapping[str, bytes]:
+        """The payload of an object in memory: relative name -> bytes. Each kind defines its own."""
+        raise OutputError(self.kind, "cannot be written from memory", got=type(content).__name__)
+
+    def root(self) -> Path:
+        """The folder (or file) that holds the payload; the only unit of a folder of units.
+
+        Raises:
+            InputError: The path does not exist, or holds several units.
+        """
+        if self.path is None:
+            raise InputError(self.kind, "is in memory and has no folder", do="save it first")
+        if not self.path.exists():
+            raise InputError(self.kind, "the path does not exist", do="check the path that was given")
+        units = self.path / UNITS
+        if not units.is_file():
+            return self.path
+        done = [unit["key"] for unit in json.loads(units.read_text())["units"] if unit["status"] == "done"]
+        if len(done) != 1:
+            raise InputError(
+                self.kind,
+                "the folder holds several units of work" if done else "the folder holds no finished unit",
+                got=f"{len(done)} units",
+                allowed="one",
+                do=f"name one: {', '.join(done[:5])}" if done else f"see {UNITS} for the reasons",
+            )
+        return self.path / done[0]
+
+    def paths(self) -> list[Path]:
+        """The files of the payload on disk, sorted by name in the payload."""
+        return [path for name, path in sorted(self.payload().items()) if isinstance(path, Path) and name != VOLUME]
+
+    def single_file(self, *suffixes: str) -> Path:
+        """The only payload file with one of these suffixes.
+
+        Raises:
+            InputError: There is none, or more than one.
+        """
+        found = [path for path in self.paths() if not suffixes or path.name.endswith(suffixes)]
+        if len(found) != 1:
+            raise InputError(self.kind, "needs exactly one file", got=f"{len(found)} files", do="name the file itself")
+        return found[0]
+
+    def load(self) -> Any:
+        """Read the object; each kind defines what it is."""
+        return self.object
+
+    def write(self, folder: Path) -> None:
+        """Write the payload into an existing, empty folder."""
+        for name, content in sorted(self.payload().items()):
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(content, bytes):
+                target.write_bytes(content)
+            else:
+                copy_file(content, target)
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write payload and lineage into `folder`, all or nothing.
+
+        Args:
+            folder: A folder that does not exist yet, or is empty.
+
+        Returns:
+            The folder.
+
+        Raises:
+            OutputError: The folder exists and holds something.
+        """
+        target = Path(folder)
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise OutputError(self.kind, "the folder to save to is not empty", do="choose a new folder")
+        with replace_folder(target) as partial:
+            self.write(partial)
+            if self.record is not None:
+                (partial / LINEAGE).write_text(self.record.with_files_of(partial).to_json())
+        return target
+
+    def __repr__(self) -> str:
+        state = "in memory" if self.in_memory else "on disk"
+        return f"{self.kind}({state})"
+
+
+class _Dicom(Handle):
+    """A handle on DICOM objects."""
+
+    def encode(self, content: Any) -> Mapping[str, bytes]:
+        from claimed_med.dicom.uid import to_bytes
+
+        if isinstance(content, list | tuple):
+            return {f"{dataset.SOPInstanceUID}.dcm": to_bytes(dataset) for dataset in content}
+        return {self.file_name: to_bytes(content)}
+
+    def datasets(self) -> list[Any]:
+        """The pydicom datasets of an object in memory; empty for a handle on disk."""
+        if self.object is None:
+            return []
+        return list(self.object) if isinstance(self.object, list | tuple) else [self.object]
+
+
+class DicomSeries(_Dicom):
+    """One volume: the images of a series that belong together. In memory: a list of datasets."""
+
+    def load(self) -> Any:
+        """Read and sort the headers; returns `claimed_med.dicom.series.Series`.
+
+        Raises:
+            InputError: The files hold no image, or more than one volume.
+        """
+        from claimed_med.dicom.series import Series, read_series, scan
+
+        if self.object is not None:
+            return self.object if isinstance(self.object, Series) else read_series(self.object)
+        if self.files is not None:
+            return read_series(self.paths(), frames=self.frames)
+        sidecar = self.root() / VOLUME
+        if sidecar.is_file():
+            frames = json.loads(sidecar.read_text())["frames"]
+            return read_series(self.paths(), frames={uid: tuple(numbers) for uid, numbers in frames.items()})
+        found = scan(self.root())
+        if len(found.volumes) != 1:
+            shown = "; ".join(f"{one.key}: {one.modality}, {len(one.files)} files" for one in found.volumes[:20])
+            raise InputError(
+                self.kind,
+                "the folder must hold one volume",
+                got=f"{len(found.volumes)} ({shown})" if shown else "none",
+                do="use DicomCollection(path).series() and choose one",
+                findings=[one.finding for one in found.skipped],
+            )
+        return read_series(found.volumes[0].files, frames=found.volumes[0].frames)
+
+    def _repr_png_(self) -> bytes:
+        from claimed_med.imaging.render import mosaic, png
+
+        volume = self.load().volume()
+        return png(mosaic(volume.array, spacing_mm=volume.spacing))
+
+
+class DicomCollection(_Dicom):
+    """Any mixture of studies. In memory: a list of `DicomSeries`."""
+
+    def series(self) -> list[DicomSeries]:
+        """One handle per volume, each with `.findings`; what is refused is listed too."""
+        if self.object is not None:
+            return list(self.object)
+        return [_SeriesFound(entry) for root in self._roots() for entry in self._volumes(root)]
+
+    def load(self) -> list[DicomSeries]:
+        """The same as `series()`."""
+        return self.series()
+
+    def payload(self) -> dict[str, Path | bytes]:
+        """Every file; for a collection in memory each series has a folder named by its unit key."""
+        if self.path is not None and self.path.is_dir():
+            return {name: path for name, path in files_below(self.path).items() if name != LINEAGE}
+        if self.object is None:
+            return super().payload()
+        return {f"{one.key}/{name}": content for one in self.object for name, content in one.payload().items()}
+
+    def _roots(self) -> Iterator[Path]:
+        if self.path is None:
+            raise InputError(self.kind, "has neither a path nor series")
+        if not self.path.exists():
+            raise InputError(self.kind, "the path does not exist", do="check the path that was given")
+        units = self.path / UNITS
+        if not units.is_file():
+            yield self.path
+            return
+        for unit in json.loads(units.read_text())["units"]:
+            if unit["status"] == "done":
+                yield self.path / unit["key"]
+
+    @staticmethod
+    def _volumes(root: Path) -> Iterator[Any]:
+        from claimed_med.dicom.series import scan
+
+        yield from scan(root).volumes
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        rows = "".join(
+            f"<tr><td>{one.key}</td><td>{one.modality}</td><td>{len(one.paths())}</td>"
+            f"<td>{escape('; '.join(finding.text for finding in one.findings))}</td></tr>"
+            for one in self.series()
+            if isinstance(one, _SeriesFound)
+        )
+        return f"<table><tr><th>key</th><th>modality</th><th>files</th><th>findings</th></tr>{rows}</table>"
+
+
+class DicomStudy(DicomCollection):
+    """All objects of one study."""
+
+
+class _SeriesFound(DicomSeries):
+    """A series as `DicomCollection.series()` found it."""
+
+    def __init__(self, entry: Any) -> None:
+        from claimed_med.units import named_files
+
+        super().__init__(None)
+        self.files, self.frames = named_files(entry.files, entry.sop_uids), entry.frames
+        self.key: str = entry.key
+        self.modality: str = entry.modality
+        self.findings: tuple[Any, ...] = entry.findings
+
+    @property
+    def kind(self) -> str:
+        return "DicomSeries"
+
+    def __repr__(self) -> str:
+        names = ", ".join(finding.name for finding in self.findings)
+        return f"DicomSeries({self.key}, {self.modality}, {len(self.files or ())} files{', ' + names if names else ''})"
+
+
+class DicomSegmentation(_Dicom):
+    """One SEG object."""
+
+    file_name = "segmentation.dcm"
+
+    def load(self) -> Any:
+        """The object as `highdicom.seg.Segmentation`."""
+        if self.object is not None:
+            return self.object
+        from highdicom.seg import segread
+
+        return segread(self.single_file())
+
+    def _repr_png_(self) -> bytes:
+        from claimed_med.dicom.seg import decode
+        from claimed_med.imaging.render import mosaic, png
+
+        labels, _ = decode(self.load(), None)
+        return png(mosaic(labels.array * 0.0, labels=labels.array, spacing_mm=labels.spacing))
+
+
+class _DicomObject(_Dicom):
+    def load(self) -> Any:
+        """The object as `pydicom.Dataset`."""
+        if self.object is not None:
+            return self.object
+        from pydicom import dcmread
+
+        return dcmread(self.single_file())
+
+
+class DicomReport(_DicomObject):
+    """One structured report."""
+
+    file_name = "report.dcm"
+
+    def _repr_html_(self) -> str:
+        from claimed_med.dicom.sr import to_html
+
+        return to_html(self.load())
+
+
+class DicomCapture(_DicomObject):
+    """One secondary capture image."""
+
+    file_name = "capture.dcm"
+
+    def _repr_png_(self) -> bytes:
+        from claimed_med.imaging.render import png
+
+        pixels = self.load().pixel_array
+        return png(pixels if pixels.ndim == 3 else pixels[len(pixels) // 2])
+
+
+class DicomMap(_DicomObject):
+    """One parametric map."""
+
+    file_name = "map.dcm"
+
+
+class Nifti(Handle):
+    """One NIfTI volume (`volume.nii.gz`) and what the header cannot hold (`volume.json`). In memory: a Volume."""
+
+    file_name = "volume.nii.gz"
+
+    def encode(self, content: Any) -> Mapping[str, bytes]:
+        from claimed_med.dicom.nifti import to_bytes
+
+        return {self.file_name: to_bytes(content)}
+
+    def load(self) -> Any:
+        """The volume as `highdicom.Volume`: axes slice, row, column; affine index -> LPS [mm]."""
+        if self.object is not None:
+            return self.object
+        from claimed_med.dicom.nifti import read
+
+        return read(self.single_file(".nii", ".nii.gz"))
+
+
+class Picture(Handle):
+    """One PNG picture. In memory: its bytes."""
+
+    file_name = "picture.png"
+
+    def encode(self, content: Any) -> Mapping[str, bytes]:
+        return {self.file_name: content}
+
+    def load(self) -> bytes:
+        """The bytes of the PNG."""
+        return bytes(self.object) if self.object is not None else self.single_file(".png").read_bytes()
+
+    def _repr_png_(self) -> bytes:
+        return self.load()
+
+
+class Table(Handle):
+    """One table. In memory: a pandas DataFrame; on disk CSV (UTF-8, comma, header row)."""
+
+    file_name = "table.csv"
+
+    def encode(self, content: Any) -> Mapping[str, bytes]:
+        return {self.file_name: content.to_csv(index=False, lineterminator="\n").encode()}
+
+    def load(self) -> Any:
+        """The table as `pandas.DataFrame`."""
+        if self.object is not None:
+            return self.object
+        import pandas as pd
+
+        return pd.read_csv(self.single_file(".csv"))
+
+    def _repr_html_(self) -> str:
+        return str(self.load().to_html(index=False, max_rows=20))
+
+
+class Report(Handle):
+    """Machine-readable results (`report.json`) with an optional page and pictures.
+
+    Args:
+        source: A path, or the results as a JSON-ready mapping.
+        html: A page that needs no other file, or ''.
+        pictures: File name -> bytes.
+    """
+
+    file_name = "report.json"
+
+    def __init__(self, source: Any, *, html: str = "", pictures: Mapping[str, bytes] | None = None) -> None:
+        super().__init__(source)
+        self.html = html
+        self.pictures = dict(pictures or {})
+
+    def encode(self, content: Any) -> Mapping[str, bytes]:
+        text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+        page = {"report.html": self.html.encode()} if self.html else {}
+        return {self.file_name: text.encode(), **page, **self.pictures}
+
+    def load(self) -> Any:
+        """The results as parsed JSON."""
+        return self.object if self.object is not None else json.loads(self.single_file("report.json").read_text())
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        return self.html or f"<pre>{escape(json.dumps(self.load(), indent=1))}</pre>"
+
+
+KINDS: dict[str, type[Handle]] = {
+    cls.__name__: cls
+    for cls in (
+        DicomSeries,
+        DicomStudy,
+        DicomCollection,
+        DicomSegmentation,
+        DicomReport,
+        DicomCapture,
+        DicomMap,
+        Nifti,
+        Picture,
+        Table,
+        Report,
+    )
+}

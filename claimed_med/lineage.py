@@ -1,0 +1,249 @@
+"""The lineage record: what a run was, what went in, what came out. Standard library only.
+
+One `lineage.json` lies beside the payload of every output port. It holds digests and UIDs only, never a patient
+attribute, a path or a location. `Identity` is what decides the bytes of a result; all else is recorded beside it.
+The records of all upstream ports stand in `ancestors`, each under its own digest, so that a folder that is carried
+elsewhere still leads back to its source SOP instances.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import platform
+import sys
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from claimed_med.errors import InputError
+from claimed_med.payload import LINEAGE, UNITS, digest_files, files_below, payload_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from claimed_med.component import Contract
+
+SCHEMA = "claimed-med/lineage/1"
+
+
+def canonical(content: Any) -> str:
+    """JSON in one spelling: sorted keys, no spaces."""
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def digest(content: Any) -> str:
+    """The sha256 of the canonical JSON of a value, in hex."""
+    return hashlib.sha256(canonical(content).encode()).hexdigest()
+
+
+def identity(
+    contract: Contract, settings: Mapping[str, Any], inputs: Mapping[str, str], weights: str, locations: Mapping[str, str]
+) -> str:
+    """The identity of a run: what decides its bytes, and nothing else.
+
+    Args:
+        contract: Of the component.
+        settings: Every setting by name; those that are locations are left out.
+        inputs: Input port -> payload digest.
+        weights: sha256 of the weights, or ''.
+        locations: Location setting -> content digest.
+
+    Returns:
+        64 hex digits.
+    """
+    return digest(
+        {
+            "component": contract.name,
+            "version": contract.version,
+            "settings": recorded_settings(contract, settings),
+            "weights": weights,
+            "inputs": dict(inputs),
+            "locations": dict(locations),
+        }
+    )
+
+
+def recorded_settings(contract: Contract, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that may be recorded: all but locations."""
+    return {one.name: settings[one.name] for one in contract.settings if not one.is_location}
+
+
+@dataclass
+class UnitRecord:
+    """One unit of work of a run.
+
+    Attributes:
+        key: Unit key, '' for a component of the whole folder.
+        status: `done`, `quarantined` or `absent`.
+        identity: Identity of the run on this unit.
+        inputs: Port -> {"digest": payload digest, "sop_uids": [...] where the data entered from outside}.
+        repairs: What was done to the geometry on reading, by opt-in.
+    """
+
+    key: str
+    status: str
+    identity: str
+    inputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    repairs: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Record:
+    """The record of one output port of one run.
+
+    Attributes:
+        component: Name of the component.
+        version: Its version.
+        port: The output port beside which the record lies.
+        settings: As recorded.
+        locations: Location setting -> content digest.
+        weights: sha256 of the weights, or ''.
+        units: One entry a unit.
+        parents: Input port -> digest of the record of the port that made it.
+        ancestors: Record digest -> that record, for all records upstream.
+        files: Relative name -> {"sha256", "sop_uid"}.
+        payload: Payload digest of the port folder.
+        environment: Where and when: never part of the identity.
+        schema: Version of this format.
+    """
+
+    component: str
+    version: str
+    port: str
+    settings: dict[str, Any]
+    locations: dict[str, str] = field(default_factory=dict)
+    weights: str = ""
+    units: list[UnitRecord] = field(default_factory=list)
+    parents: dict[str, str] = field(default_factory=dict)
+    ancestors: dict[str, dict[str, Any]] = field(default_factory=dict)
+    files: dict[str, dict[str, str]] = field(default_factory=dict)
+    payload: str = ""
+    environment: dict[str, Any] = field(default_factory=dict)
+    schema: str = SCHEMA
+
+    def as_dict(self) -> dict[str, Any]:
+        """The record as JSON-ready values."""
+        return dataclasses.asdict(self)
+
+    def to_json(self) -> str:
+        """The text of `lineage.json`."""
+        return json.dumps(self.as_dict(), indent=1, sort_keys=True) + "\n"
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Record:
+        """The record from parsed JSON."""
+        values = dict(content)
+        values["units"] = [UnitRecord(**unit) for unit in values.get("units", [])]
+        return cls(**values)
+
+    def digest(self) -> str:
+        """The digest under which children name this record: all of it but its own ancestors."""
+        return digest({name: value for name, value in self.as_dict().items() if name != "ancestors"})
+
+    def with_files_of(self, folder: Path, uids: Mapping[str, str] | None = None) -> Record:
+        """A copy that lists the files of `folder` and their payload digest.
+
+        Args:
+            folder: The finished port folder.
+            uids: Relative name -> SOPInstanceUID, where known.
+        """
+        digests = digest_files(dict(files_below(folder)))
+        return self.with_digests(digests, uids)
+
+    def with_digests(self, digests: Mapping[str, str], uids: Mapping[str, str] | None = None) -> Record:
+        """A copy that lists files whose digests are known already."""
+        files = {
+            name: {"sha256": value, "sop_uid": (uids or {}).get(name, "")}
+            for name, value in sorted(digests.items())
+            if name != LINEAGE
+        }
+        return dataclasses.replace(self, files=files, payload=payload_digest(digests))
+
+    def adopt(self, port: str, parent: Record) -> None:
+        """Chain `parent` (the record that lies beside the input of `port`) and all of its ancestors."""
+        name = parent.digest()
+        self.parents[port] = name
+        own = parent.as_dict()
+        own["ancestors"] = {}
+        self.ancestors = {**self.ancestors, **parent.ancestors, name: own}
+
+
+def read(folder: Path) -> Record | None:
+    """The record that lies in `folder`, or in the folder of units to which it belongs, or None.
+
+    Raises:
+        InputError: The file is there but is no lineage record of a known version.
+    """
+    for place in (folder, folder.parent):
+        file = place / LINEAGE
+        if file.is_file() and (place == folder or (place / UNITS).is_file()):
+            try:
+                content = json.loads(file.read_text(encoding="utf-8"))
+                if content.get("schema") != SCHEMA:
+                    raise InputError("lineage", "the record has an unknown version", got=content.get("schema"))
+                return Record.from_dict(content)
+            except (ValueError, TypeError, AttributeError):
+                raise InputError("lineage", "lineage.json cannot be read", do="restore it, or run again") from None
+    return None
+
+
+def now() -> str:
+    """The time, for the record only: ISO 8601, UTC."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def environment(threads: int) -> dict[str, Any]:
+    """Where a run happens: recorded, never part of the identity."""
+    return {
+        "claimed_med": package_version(),
+        "source_revision": source_revision(),
+        "image_digest": os.environ.get("CLAIMED_MED_IMAGE_DIGEST", ""),
+        "packages": packages_digest(),
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "engine": os.environ.get("CLAIMED_MED_ENGINE", "process"),
+        "device": _device(),
+        "threads": threads,
+    }
+
+
+def package_version() -> str:
+    """The version of this package."""
+    try:
+        return version("claimed_med")
+    except PackageNotFoundError:
+        return "0+unknown"
+
+
+@functools.cache
+def packages_digest() -> str:
+    """The digest of every installed distribution with its version: the environment lock."""
+    folders = [Path(one) for one in sys.path if one and Path(one).is_dir()]
+    return digest(sorted({found.name for folder in folders for found in folder.glob("*.dist-info")}))
+
+
+@functools.cache
+def source_revision() -> str:
+    """The git commit of a checkout, or CLAIMED_MED_REVISION, or ''."""
+    given = os.environ.get("CLAIMED_MED_REVISION", "")
+    git = Path(__file__).resolve().parent.parent / ".git"
+    if given or not git.is_dir():
+        return given
+    head = (git / "HEAD").read_text().strip()
+    if not head.startswith("ref: "):
+        return head
+    ref = git / head.removeprefix("ref: ")
+    return ref.read_text().strip() if ref.is_file() else ""
+
+
+def _device() -> str:
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return str(torch.cuda.get_device_name())
+    return "cpu"

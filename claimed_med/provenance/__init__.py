@@ -1,0 +1,1 @@
+"""What the records tell: the way back to the source, and whether anything changed since."""

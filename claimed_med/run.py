@@ -1,0 +1,231 @@
+"""One run of one component: parse, map over units, call, save, record, exit code.
+
+The argv is the same in a shell, a container, a pod, an Airflow task and a Slurm job. Standard library only at the top.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from claimed_med import registry, units
+from claimed_med.component import parse_argument, to_argument, type_name
+from claimed_med.errors import ClaimedMedError, ContractError, OutputError
+from claimed_med.execute import (
+    execute,
+    explain,
+    full_settings,
+    identity_of,
+    inputs_of,
+    location_digests,
+    record_of,
+    write_output,
+)
+from claimed_med.folder import Folders
+from claimed_med.handles import KINDS, DicomCollection, DicomSeries, Handle
+from claimed_med.lineage import UnitRecord, now
+from claimed_med.mapping import map_units
+from claimed_med.progress import progress
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from claimed_med.component import Component, Contract
+
+
+def call(component: Component, ports: Sequence[Any], settings: Mapping[str, Any]) -> Any:
+    """Run a component in this process, for one unit of work; the outputs stay in memory until `.save(folder)`.
+
+    Args:
+        component: What to run.
+        ports: One handle per input port, in order.
+        settings: Settings by name.
+
+    Returns:
+        What the function returns: a handle, or a named tuple of handles and values.
+
+    Raises:
+        ContractError: A port or setting that the contract does not allow.
+        InputError: The input cannot be processed.
+    """
+    contract = component.contract
+    if len(ports) != len(contract.inputs):
+        wanted = ", ".join(f"{port.name}: {port.kind}" for port in contract.inputs)
+        raise ContractError(contract.name, "takes one handle per port", got=f"{len(ports)}", allowed=wanted or "none")
+    handles = {port.name: _checked(contract, port.name, given) for port, given in zip(contract.inputs, ports, strict=True)}
+    values = full_settings(contract, settings)
+    locations = location_digests(contract, values)
+    found = units.single(contract, handles)
+    started = now()
+    outcome = execute(component, found.units[0], values, locations)
+    for port in contract.outputs:
+        if not port.is_value:
+            unit = UnitRecord(
+                found.units[0].key, "done", outcome.identity, inputs_of(found.units[0], outcome.inputs), outcome.repairs
+            )
+            outcome.outputs[port.name].record = record_of(
+                contract, port.name, values, locations, found.parents, started, [unit]
+            )
+    result = tuple(outcome.outputs[port.name] for port in contract.outputs)
+    return result[0] if len(result) == 1 else _named(component, result)
+
+
+def main(argv: Sequence[str]) -> int:
+    """`claimed-med run NAME ...`; returns the exit code and prints errors, never a traceback."""
+    if not argv or argv[0] in {"-h", "--help"}:
+        print("usage: claimed-med run NAME --PORT PATH --SETTING VALUE ...\nnames: claimed-med list")
+        return 0 if argv else 2
+    try:
+        component = registry.get(argv[0])
+        arguments = parser(component.contract).parse_args(list(argv[1:]))
+        return run(component, arguments)
+    except ClaimedMedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("stopped; run the same command again to go on where it stopped", file=sys.stderr)
+        return 130
+    except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback, no foreign message
+        told = explain(error, argv[0])
+        print(f"error: {told['text']}", file=sys.stderr)
+        return int(told["exit_code"])
+
+
+def parser(contract: Contract) -> argparse.ArgumentParser:
+    """The command line of a component, derived from its contract."""
+    made = argparse.ArgumentParser(
+        prog=f"claimed-med run {contract.name}", description=contract.summary, allow_abbrev=False
+    )
+    ports = made.add_argument_group("input ports (folders)")
+    for port in contract.inputs:
+        ports.add_argument(_option(port.name), dest=port.name, required=True, metavar="PATH", help=f"{port.kind}: {_help(port.summary)}")
+    settings = made.add_argument_group("settings")
+    for one in contract.settings:
+        limits = f" [{one.low:g}, {one.high:g}]" if one.low is not None and one.high is not None else ""
+        allowed = f" one of {', '.join(one.choices)};" if one.choices else ""
+        default = to_argument(one, one.default)
+        settings.add_argument(
+            one.option,
+            dest=one.name,
+            default=default,
+            metavar=type_name(one.type).upper(),
+            help=_help(f"{one.summary}{limits}{allowed} (default: {default or 'empty'})"),
+        )
+    outputs = made.add_argument_group("output ports (folders that the run makes; values go to text files)")
+    outputs.add_argument("--out", metavar="FOLDER", help="one folder for all output ports: FOLDER/<port>")
+    for port in contract.outputs:
+        outputs.add_argument(_option(port.name), dest=port.name, metavar="PATH", help=f"{port.kind}: {_help(port.summary)}")
+    if contract.over:
+        made.add_argument(
+            "--max-quarantined", type=int, default=-1, metavar="N", help="fail when more than N units are quarantined"
+        )
+    return made
+
+
+def run(component: Component, arguments: argparse.Namespace) -> int:
+    """Run a component on folders; the exit code.
+
+    Raises:
+        ClaimedMedError: Nothing could be done at all.
+    """
+    contract = component.contract
+    ports: dict[str, Handle] = {port.name: KINDS[port.kind](getattr(arguments, port.name)) for port in contract.inputs}
+    given = {one.name: parse_argument(one, getattr(arguments, one.name), contract.name) for one in contract.settings}
+    settings = full_settings(contract, given)
+    targets = _targets(contract, arguments)
+    _keep_apart(contract, ports, targets)
+    locations = location_digests(contract, settings)
+    if contract.over:
+        return map_units(component, ports, settings, locations, Folders(contract, targets), arguments.max_quarantined)
+    return _run_whole(component, ports, settings, locations, targets)
+
+
+def _run_whole(
+    component: Component,
+    ports: Mapping[str, Handle],
+    settings: Mapping[str, Any],
+    locations: Mapping[str, str],
+    targets: Mapping[str, Path],
+) -> int:
+    contract = component.contract
+    found = units.single(contract, ports)
+    started, memo = now(), {}
+    folders = Folders(contract, targets)
+    with progress(contract.name, 1) as bar:
+        known = identity_of(contract, found.units[0], settings, locations, memo)
+        if folders.holds(known[0]):
+            bar.advance()
+            return 0
+        outcome = execute(component, found.units[0], settings, locations, known)
+        unit = UnitRecord("", "done", outcome.identity, inputs_of(found.units[0], outcome.inputs), outcome.repairs)
+        with folders.replacing() as partial:
+            for port in contract.outputs:
+                if not port.is_value:
+                    files = write_output(outcome.outputs[port.name], partial[port.name], memo)
+                    record = record_of(contract, port.name, settings, locations, found.parents, started, [unit])
+                    folders.write_record(partial[port.name], record, files)
+        for port in contract.outputs:
+            if port.is_value:
+                _write_value(targets[port.name], outcome.outputs[port.name])
+        bar.advance()
+    return 0
+
+
+def _checked(contract: Contract, port: str, given: Any) -> Handle:
+    kind = contract.input(port).kind
+    if isinstance(given, KINDS[kind]):
+        return given
+    if isinstance(given, DicomCollection) and kind == DicomSeries.__name__:
+        raise ContractError(
+            contract.name, f"port {port} takes one series", got="a collection", do="choose one of collection.series()"
+        )
+    raise ContractError(
+        contract.name, f"port {port} takes a {kind}", got=type(given).__name__, do=f"write {kind}(path) or pass a result"
+    )
+
+
+def _named(component: Component, values: tuple[Any, ...]) -> Any:
+    hint = component.function.__annotations__["return"]
+    made = getattr(sys.modules[component.function.__module__], hint) if isinstance(hint, str) else hint
+    return made(*values)
+
+
+def _targets(contract: Contract, arguments: argparse.Namespace) -> dict[str, Path]:
+    targets = {}
+    for port in contract.outputs:
+        given = getattr(arguments, port.name)
+        if given is None and arguments.out is None:
+            raise ContractError(
+                contract.name, f"output {port.name} has no place", do=f"add --out FOLDER or {_option(port.name)} PATH"
+            )
+        targets[port.name] = Path(given) if given is not None else Path(arguments.out) / port.name
+    return targets
+
+
+def _keep_apart(contract: Contract, ports: Mapping[str, Handle], targets: Mapping[str, Path]) -> None:
+    """Refuse an output folder inside an input folder or the other way round: no source is ever touched."""
+    for port, handle in ports.items():
+        source = Path(handle.path or ".").resolve()
+        for name, target in targets.items():
+            place = target.resolve()
+            if place == source or place.is_relative_to(source) or source.is_relative_to(place):
+                raise OutputError(
+                    contract.name, f"output {name} and input {port} lie in one another", do="choose another output folder"
+                )
+
+
+def _write_value(path: Path, value: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(value) if isinstance(value, list | bool) else str(value)
+    path.write_text(text, encoding="utf-8")
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _help(text: str) -> str:
+    return text.replace("%", "%%")

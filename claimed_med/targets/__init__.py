@@ -1,0 +1,1 @@
+"""Contract in, something else out: one file per target."""

@@ -9,13 +9,24 @@ from __future__ import annotations
 
 import functools
 import inspect
-import json
-import re
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
+from claimed_med.contract import (
+    VALUE_TYPES,
+    Contract,
+    Interval,
+    Location,
+    Over,
+    Port,
+    Setting,
+    Unit,
+    check_value,
+    parse_argument,
+    to_argument,
+    type_name,
+)
 from claimed_med.docstring import Docstring, parse
 from claimed_med.errors import ContractError
 
@@ -23,149 +34,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-Over = Literal["", "series", "study", "patient", "instance"]
-VALUE_TYPES: tuple[Any, ...] = (str, int, float, bool, list[str])
-
-
-@dataclass(frozen=True)
-class Unit:
-    """The physical unit of a setting; its suffix must be the suffix of the setting's name (`_hu`, `_mm`)."""
-
-    symbol: str
-
-
-@dataclass(frozen=True)
-class Interval:
-    """The closed range in which a numeric setting must lie."""
-
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Location:
-    """Marks a string setting as a path or URI through which data enters.
-
-    Its content is digested for identity and cache; the text itself is never recorded.
-    """
-
-
-@dataclass(frozen=True)
-class Port:
-    """An input or output of a component.
-
-    Attributes:
-        name: A noun, as in the signature.
-        kind: Name of the handle class, or of a value type (`str`, `int`, `float`, `bool`, `list[str]`).
-        summary: What it holds, from the docstring.
-    """
-
-    name: str
-    kind: str
-    summary: str
-
-    @property
-    def is_value(self) -> bool:
-        """Whether this is a parameter output (text) rather than a folder."""
-        return self.kind in {type_name(one) for one in VALUE_TYPES}
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A keyword-only parameter of a component.
-
-    Attributes:
-        name: As in the signature, with the unit as suffix.
-        type: One of `VALUE_TYPES`.
-        default: A value of that type, never None.
-        summary: From the docstring.
-        unit: Symbol of its `Unit`, or ''.
-        low: Lowest allowed value, or None.
-        high: Highest allowed value, or None.
-        choices: Allowed texts of a `Literal`, or empty.
-        is_location: Whether data enters through it.
-    """
-
-    name: str
-    type: Any
-    default: Any
-    summary: str
-    unit: str = ""
-    low: float | None = None
-    high: float | None = None
-    choices: tuple[str, ...] = ()
-    is_location: bool = False
-
-    @property
-    def option(self) -> str:
-        """The command-line option, `--threshold-hu`."""
-        return "--" + self.name.replace("_", "-")
-
-
-@dataclass(frozen=True)
-class Contract:
-    """All that is known of a component without running it."""
-
-    name: str
-    function: str
-    module: str
-    category: str
-    group: str
-    version: str
-    image: str
-    tags: tuple[str, ...]
-    over: Over
-    threads: int
-    weights: str
-    example: Mapping[str, Any]
-    summary: str
-    description: str
-    inputs: tuple[Port, ...]
-    outputs: tuple[Port, ...]
-    settings: tuple[Setting, ...]
-    raises: str
-    source: str
-
-    def input(self, name: str) -> Port:
-        """The input port of that name."""
-        return _by_name(self.inputs, name, f"{self.name}: input port")
-
-    def output(self, name: str) -> Port:
-        """The output port of that name."""
-        return _by_name(self.outputs, name, f"{self.name}: output port")
-
-    def setting(self, name: str) -> Setting:
-        """The setting of that name."""
-        return _by_name(self.settings, name, f"{self.name}: setting")
-
-    def as_dict(self) -> dict[str, Any]:
-        """A JSON-ready view: what `claimed-med list --json` prints."""
-        return {
-            "name": self.name,
-            "category": self.category,
-            "group": self.group,
-            "version": self.version,
-            "image": self.image,
-            "over": self.over,
-            "tags": list(self.tags),
-            "summary": self.summary,
-            "inputs": [{"name": p.name, "kind": p.kind, "summary": p.summary} for p in self.inputs],
-            "outputs": [{"name": p.name, "kind": p.kind, "summary": p.summary} for p in self.outputs],
-            "settings": [
-                {
-                    "name": s.name,
-                    "type": type_name(s.type),
-                    "default": s.default,
-                    "unit": s.unit,
-                    "range": None if s.low is None else [s.low, s.high],
-                    "choices": list(s.choices),
-                    "location": s.is_location,
-                    "summary": s.summary,
-                }
-                for s in self.settings
-            ],
-        }
-
+__all__ = [
+    "Component",
+    "Contract",
+    "Interval",
+    "Location",
+    "Over",
+    "Port",
+    "Setting",
+    "Unit",
+    "check_value",
+    "component",
+    "current",
+    "parse_argument",
+    "running",
+    "to_argument",
+    "type_name",
+]
 
 _running: ContextVar[Contract | None] = ContextVar("claimed_med_running", default=None)
 
@@ -271,83 +156,6 @@ def component(
     return decorate
 
 
-def type_name(kind: Any) -> str:
-    """The name of a value type, `list[str]` included."""
-    return "list[str]" if kind == list[str] else kind.__name__
-
-
-def to_argument(setting: Setting, value: Any) -> str:
-    """Write a setting's value as one command-line word; booleans as `true|false`, lists as JSON."""
-    if setting.type is bool:
-        return "true" if value else "false"
-    return json.dumps(value) if setting.type == list[str] else str(value)
-
-
-def parse_argument(setting: Setting, text: str, where: str = "setting") -> Any:
-    """Read a setting's value from one command-line word.
-
-    Raises:
-        ContractError: The word is no value of the setting's type, or out of its range.
-    """
-    try:
-        value = _parsed(setting.type, text)
-    except ValueError:
-        raise ContractError(
-            where, f"{setting.name} must be {_wanted(setting)}", got=repr(text), do=f"see: claimed-med show {where}"
-        ) from None
-    return check_value(setting, value, where)
-
-
-def check_value(setting: Setting, value: Any, where: str) -> Any:
-    """Check a setting's value against type, range and choices; ints are accepted as floats.
-
-    Raises:
-        ContractError: The value is not allowed.
-    """
-    plain = get_origin(setting.type) or setting.type
-    if setting.type is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    fits = isinstance(value, plain) and (plain is bool or not isinstance(value, bool))
-    if setting.type == list[str]:
-        fits = isinstance(value, list) and all(isinstance(one, str) for one in value)
-    if not fits:
-        raise ContractError(where, f"{setting.name} must be {_wanted(setting)}", got=repr(value))
-    if setting.choices and value not in setting.choices:
-        raise ContractError(
-            where, f"{setting.name} is unknown", got=repr(value), allowed=", ".join(map(repr, setting.choices))
-        )
-    if setting.low is not None and setting.high is not None and not setting.low <= value <= setting.high:
-        unit = f" {setting.unit}" if setting.unit else ""
-        raise ContractError(
-            where, f"{setting.name} must lie in [{setting.low:g}, {setting.high:g}]{unit}", got=value
-        )
-    return value
-
-
-def _parsed(kind: Any, text: str) -> Any:
-    if kind is bool:
-        if text.lower() not in {"true", "false"}:
-            raise ValueError(text)
-        return text.lower() == "true"
-    if kind == list[str]:
-        value = json.loads(text)
-        if not isinstance(value, list):
-            raise ValueError(text)
-        return [str(one) for one in value]
-    if kind is int:
-        number = float(text)  # engines hand integers over as floats
-        if number != int(number):
-            raise ValueError(text)
-        return int(text) if re.fullmatch(r"[+-]?\d+", text) else int(number)
-    return kind(text)
-
-
-def _wanted(setting: Setting) -> str:
-    return {bool: "true or false", list[str]: 'a JSON list such as ["a", "b"]'}.get(
-        setting.type, f"a value of type {type_name(setting.type)}"
-    )
-
-
 def _category_of(function: Callable[..., Any]) -> str:
     parts = function.__module__.split(".")
     return parts[2] if parts[:2] == ["claimed_med", "components"] and len(parts) > 3 else "local"
@@ -430,10 +238,3 @@ def _check(contract: Contract) -> None:
         raise ContractError(contract.name, "an input port cannot be a value", do="make it a keyword-only setting")
     for setting in contract.settings:
         check_value(setting, setting.default, contract.name)
-
-
-def _by_name(fields: tuple[Any, ...], name: str, where: str) -> Any:
-    for one in fields:
-        if one.name == name:
-            return one
-    raise ContractError(where, "is unknown", got=repr(name), allowed=", ".join(one.name for one in fields))

@@ -63,7 +63,7 @@ class Folders:
             if not folder.is_dir():
                 continue
             inside = {path.name for path in folder.iterdir() if not path.name.startswith(PARTIAL)}
-            if inside and not inside & {LINEAGE, UNITS, JOURNAL, self.journal.name}:
+            if inside and not inside & {LINEAGE, UNITS} and not self.journal.is_file():
                 raise OutputError(
                     self.name, f"the folder of output {port} holds files of something else", do="choose a new folder"
                 )

@@ -115,7 +115,7 @@ def _template(
     header = origin.clean_header(source)
     image = technique(source, sop_class)
     for element in header:
-        if element.keyword not in image:
+        if element.keyword not in image and element.keyword != "Laterality":
             image.add(element)
     acquisition = [item for item in _acquisition(header) if item is not None]
     for keyword in ("SoftwareVersions", "DeviceSerialNumber", "InstitutionName", "StationName"):

@@ -14,6 +14,7 @@ from pydicom.sr.codedict import codes
 from claimed_med.dicom import codes as tables
 from claimed_med.dicom import source as origin
 from claimed_med.dicom.equipment import algorithm, common_arguments, contribution, maker
+from claimed_med.dicom.masks import Segment, decode, merge
 from claimed_med.dicom.planes import Planes
 from claimed_med.dicom.uid import stamp, uid_from
 from claimed_med.errors import ContractError
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from claimed_med.dicom.series import Series
+
+__all__ = ["Kind", "Segment", "decode", "encode", "merge"]
 
 Kind = Literal["BINARY", "FRACTIONAL", "LABELMAP"]
 SERIES_NUMBER = 9000
@@ -60,7 +63,8 @@ def encode(
     made_by = maker()
     seed = ("seg", made_by.name, made_by.version, source.key, table.title)
     date, time = origin.content_clock(source)
-    if not array.any():
+    found = bool(array.any())
+    if not found:
         array, planes = array[:1], planes.first(1)
     header = origin.clean_header(source)
     with origin.anonymous(header) as made:
@@ -73,6 +77,7 @@ def encode(
             series_number=SERIES_NUMBER,
             sop_instance_uid=uid_from(*seed, "instance"),
             instance_number=1,
+            omit_empty_frames=found,
             content_label="SEGMENTATION",
             content_description=f"{table.title} segmentation",
             series_description=f"{table.title} segmentation",

@@ -37,6 +37,16 @@ KEPT_SEQUENCES = frozenset(
     PatientGantryRelationshipCodeSequence EnergyWindowRangeSequence
     """.split()
 )
+# Body parts (PS3.16 annex L) for which Laterality says nothing and must be absent.
+UNPAIRED = frozenset(
+    """
+    SKULL CSPINE TSPINE LSPINE SSPINE COCCYX CHEST ABDOMEN PELVIS HEAD HEART NECK JAW BRAIN SPINE LIVER SPLEEN
+    PANCREAS PROSTATE BLADDER UTERUS AORTA WHOLEBODY FACE NOSE MOUTH TONGUE LARYNX PHARYNX TRACHEA ESOPHAGUS
+    STOMACH COLON RECTUM STERNUM MAXILLA THYROID CTSPINE TLSPINE LSSPINE CHESTABDOMEN CHESTABDPELVIS
+    ABDOMENPELVIS HEADNECK NECKCHEST CERVIX PENIS VULVA VAGINA GALLBLADDER DUODENUM JEJUNUM ILEUM MEDIASTINUM
+    CEREBELLUM
+    """.split()
+)
 MANDATORY, TYPE_1, TYPE_2 = "M", "1", "2"
 # Where a source of another form (enhanced, or incomplete) lacks a type 1 attribute.
 DEFAULTS = {
@@ -75,6 +85,10 @@ def technique(source: Series, sop_class: str) -> Dataset:
             continue
         if kind in {TYPE_1, TYPE_2} or all(_same(element.value, other, keyword) for other in others):
             kept.add(element)
+    if str(kept.get("BodyPartExamined", "")) in UNPAIRED:
+        kept.pop("Laterality", None)
+    elif "Laterality" not in kept:
+        kept.Laterality = ""
     return kept
 
 

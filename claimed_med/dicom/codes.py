@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydicom.sr.coding import Code
 
 from claimed_med.errors import ContractError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 TABLES = Path(__file__).parent / "segments"
 ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import highdicom as hd
 from pydicom.sr.codedict import codes
@@ -68,7 +68,7 @@ def algorithm(made_by: Maker, family: Code) -> hd.AlgorithmIdentificationSequenc
     )
 
 
-def common_arguments(made_by: Maker) -> dict[str, object]:
+def common_arguments(made_by: Maker) -> dict[str, Any]:
     """Return the equipment arguments that every highdicom constructor takes."""
     return {
         "manufacturer": MANUFACTURER,

@@ -18,6 +18,7 @@ from pydicom.uid import (
 )
 from pydicom.valuerep import format_number_as_ds
 
+from claimed_med.dicom import slices
 from claimed_med.dicom import source as origin
 from claimed_med.dicom.equipment import common_arguments, contribution, maker
 from claimed_med.dicom.technique import technique
@@ -33,6 +34,8 @@ SERIES_NUMBER = 9400
 LONGEST_DESCRIPTION = 64
 SOP_CLASSES = {"CT": CTImageStorage, "MR": MRImageStorage, "PT": PositronEmissionTomographyImageStorage}
 WIDE_ENOUGH = 1000.0
+# A slice across a whole series would name all of it, hundreds of times over: 300 x 512 items took 20 s to write.
+MOST_REFERENCES = 64
 INT16, UINT16 = np.iinfo(np.int16), np.iinfo(np.uint16)
 
 
@@ -65,13 +68,13 @@ def encode(volume: hd.Volume, *, source: Series, description: str) -> list[Datas
 
     Returns:
         images: One data set a slice, along the slice axis; DERIVED, with references to the source instances
-            that touch the slice.
+            that touch the slice (64 evenly spaced ones, first and last included, where they are more).
 
     Raises:
         ContractError: Not three axes, values that are not finite, or a longer description.
     """
     array = np.asarray(volume.array)
-    if array.ndim != 3 or not np.isfinite(array).all():  # noqa: PLR2004
+    if array.ndim != 3 or not np.isfinite(array).all():
         allowed = "finite values on three axes (slice, row, column)"
         raise ContractError("image.encode", "volume cannot be stored", got=array.shape, allowed=allowed)
     if not 0 < len(description) <= LONGEST_DESCRIPTION:
@@ -83,7 +86,7 @@ def encode(volume: hd.Volume, *, source: Series, description: str) -> list[Datas
     touching = _Touching(source, affine, array.shape)
     images = [_slice(template, stored, affine, index, touching.references(index)) for index in range(array.shape[0])]
     made_by = maker()
-    stamp(images, seed="\n".join(("image", made_by.name, made_by.version, source.key, description)))
+    stamp(images, seed=f"image\n{made_by.name}\n{made_by.version}\n{source.key}\n{description}")
     return images
 
 
@@ -128,8 +131,13 @@ def _template(
     image.SeriesNumber, image.SeriesDescription, image.DerivationDescription = SERIES_NUMBER, description, description
     image.ContentDate, image.ContentTime = origin.content_clock(source)
     image.ImageType = _image_type(source, modality)
+    if sop_class == PositronEmissionTomographyImageStorage:  # decay is counted from the start of the series
+        for keyword, fallback in (("SeriesDate", image.ContentDate), ("SeriesTime", image.ContentTime)):
+            theirs = origin.clean_element(source.headers[0], keyword)
+            setattr(image, keyword, theirs.value if theirs is not None and theirs.value else fallback)
     _set_geometry(image, affine, stored.pixels.shape)
     _set_pixel_description(image, stored, sop_class)
+    del image.SOPInstanceUID
     return image
 
 
@@ -143,7 +151,7 @@ def _acquisition(header: Dataset) -> list[hd.ContributingEquipment | None]:
 def _image_type(source: Series, modality: str) -> list[str]:
     element = origin.clean_element(source.headers[0], "ImageType")
     values = [] if element is None or isinstance(element.value, str) else list(element.value)
-    third = "AXIAL" if modality == "CT" else (values[2] if len(values) > 2 and values[2] else "OTHER")  # noqa: PLR2004
+    third = "AXIAL" if modality == "CT" else (values[2] if len(values) > 2 and values[2] else "OTHER")
     # PS3.3 C.8.9.4.1.1: value 2 of a PET image is PRIMARY, derived or not.
     return ["DERIVED", "PRIMARY" if modality == "PT" else "SECONDARY", third]
 
@@ -180,35 +188,41 @@ class _Touching:
     def __init__(self, source: Series, affine: npt.NDArray[np.float64], shape: tuple[int, ...]) -> None:
         self._affine = affine
         self._corners = np.array([[0, r, c, 1.0] for r in (0, shape[1] - 1) for c in (0, shape[2] - 1)])
-        planes = origin.source_planes(source)
+        planes = slices.source_planes(source)
         placed = [plane for plane in planes if plane.position is not None and plane.orientation is not None]
-        self._groups = origin.instances(placed if len(placed) == len(planes) else ())
-        self._everything = [_item(slices) for slices in origin.instances(planes).values()]
+        self._groups = slices.instances(placed if len(placed) == len(planes) else ())
+        self._everything = [_item(found) for found in slices.instances(planes).values()]
         if self._groups:
             orientation = placed[0].orientation or ()
             self._normal = np.cross(orientation[:3], orientation[3:])
             heights = [np.dot(plane.position or (), self._normal) for plane in placed]
             ordered = np.unique(np.round(heights, 3))
             self._gap = float(np.diff(ordered).max()) if len(ordered) > 1 else 0.0
-            self._heights = {plane: height for plane, height in zip(placed, heights, strict=True)}
+            self._heights = dict(zip(placed, heights, strict=True))
 
     def references(self, index: int) -> list[Dataset]:
         """Return one Source Image item for each instance whose plane the slice cuts or neighbours."""
         if not self._groups:
-            return self._everything
-        corners = self._corners + [index, 0, 0, 0]
+            return _thinned(self._everything)
+        corners = self._corners + np.array([index, 0, 0, 0])
         heights = (corners @ self._affine.T)[:, :3] @ self._normal
         low, high = heights.min() - self._gap * 1.01 - 0.01, heights.max() + self._gap * 1.01 + 0.01
         found = []
-        for slices in self._groups.values():
-            inside = [plane for plane in slices if low <= self._heights[plane] <= high]
+        for group in self._groups.values():
+            inside = [plane for plane in group if low <= self._heights[plane] <= high]
             if inside:
                 found.append(_item(inside))
-        return found or self._everything
+        return _thinned(found or self._everything)
 
 
-def _item(slices: list[origin.Plane]) -> Dataset:
-    return origin.reference(slices[0], frames=[plane.frame for plane in slices if plane.frame is not None])
+def _thinned(items: list[Dataset]) -> list[Dataset]:
+    if len(items) <= MOST_REFERENCES:
+        return items
+    return [items[int(i)] for i in np.linspace(0, len(items) - 1, MOST_REFERENCES).round()]
+
+
+def _item(planes: list[slices.Plane]) -> Dataset:
+    return slices.reference(planes[0], frames=[plane.frame for plane in planes if plane.frame is not None])
 
 
 def _slice(
@@ -221,6 +235,8 @@ def _slice(
     image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     image.SOPInstanceUID = uid_from(str(template.SeriesInstanceUID), str(index))
     image.InstanceNumber = index + 1
+    if template.SOPClassUID == PositronEmissionTomographyImageStorage:
+        image.ImageIndex = index + 1
     image.ImagePositionPatient = _ds(affine[:3, 3] + index * affine[:3, 0])
     image.SourceImageSequence = references
     image.PixelData = stored.pixels[index].astype(stored.pixels.dtype.newbyteorder("<"), copy=False).tobytes()

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import highdicom as hd
 import numpy as np
 from pydicom import Dataset
-from pydicom.pixels import pixel_array
+from pydicom.pixels.utils import pixel_array
 from pydicom.sr.coding import Code
 from scipy import ndimage
 
+from claimed_med.dicom import slices
 from claimed_med.dicom import source as origin
 from claimed_med.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     import numpy.typing as npt
 
     from claimed_med.dicom.series import Series
@@ -114,7 +116,8 @@ class Frames:
         else:
             mask = _resampled(self._own(number), self._own_grid.affine, self.grid)
         if self._source is not None:
-            return self._source.volume().with_array(mask)
+            placed: hd.Volume = self._source.volume().with_array(mask)
+            return placed
         return hd.Volume(mask, self.grid.affine, "PATIENT", frame_of_reference_uid=self.grid.frame_of_reference)
 
     def _own(self, number: int) -> npt.NDArray[np.bool_]:
@@ -167,7 +170,10 @@ class Frames:
 
     @staticmethod
     def _slice_vector(
-        positions: npt.NDArray[np.float64], heights: npt.NDArray[np.float64], normal: npt.NDArray[np.float64], step: float
+        positions: npt.NDArray[np.float64],
+        heights: npt.NDArray[np.float64],
+        normal: npt.NDArray[np.float64],
+        step: float,
     ) -> npt.NDArray[np.float64]:
         low, high = int(np.argmin(heights)), int(np.argmax(heights))
         span = heights[high] - heights[low]
@@ -228,7 +234,7 @@ class Frames:
     def _slots_by_reference(self) -> tuple[int | None, ...]:
         if self._source is None:
             raise InputError("seg.decode", "no source series to place the segmentation on")
-        planes = origin.source_planes(self._source)
+        planes = slices.source_planes(self._source)
         where = {(plane.sop_uid, plane.frame or 0): index for index, plane in enumerate(planes)}
         slots = tuple(where.get(frame.source) if frame.source else None for frame in self.frames)
         if all(slot is None for slot in slots) or self._size != self.grid.shape[1:]:
@@ -276,11 +282,10 @@ def merge(segments: Sequence[Segment]) -> hd.Volume:
     if not segments:
         raise InputError("seg.merge", "no segment to merge")
     highest = max(segment.number for segment in segments)
-    merged: npt.NDArray[Any] | None = None
+    mask = segments[0].mask
+    merged = np.zeros(mask.array.shape, np.uint8 if highest <= np.iinfo(np.uint8).max else np.uint16)
     for segment in segments:
         mask = segment.mask
-        if merged is None:
-            merged = np.zeros(mask.array.shape, np.uint8 if highest <= np.iinfo(np.uint8).max else np.uint16)
         if merged[mask.array].any():
             raise InputError(
                 "seg.merge", "segments overlap", got=segment.number, do="use the masks of the segments one by one"
@@ -343,9 +348,7 @@ def _slice_index(affine: npt.NDArray[np.float64], position: tuple[float, ...]) -
     return round(float((np.linalg.inv(affine) @ [*position, 1.0])[0]))
 
 
-def _resampled(
-    mask: npt.NDArray[np.bool_], affine: npt.NDArray[np.float64], grid: Grid
-) -> npt.NDArray[np.bool_]:
+def _resampled(mask: npt.NDArray[np.bool_], affine: npt.NDArray[np.float64], grid: Grid) -> npt.NDArray[np.bool_]:
     """Look up, for each voxel of the grid, the nearest voxel of the mask."""
     own_from_grid = np.linalg.inv(affine) @ grid.affine
     found = ndimage.affine_transform(

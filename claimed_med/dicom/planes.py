@@ -12,7 +12,7 @@ from pydicom.dataelem import DataElement
 from pydicom.sr.codedict import codes
 from pydicom.valuerep import format_number_as_ds
 
-from claimed_med.dicom import source as origin
+from claimed_med.dicom import slices
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -46,7 +46,7 @@ class Planes:
     slice_spacing: float
     thickness: float
     size: tuple[int, int]
-    sources: tuple[origin.Plane | None, ...]
+    sources: tuple[slices.Plane | None, ...]
     same_pixels: bool
 
     @classmethod
@@ -60,7 +60,7 @@ class Planes:
         step = abs(float(affine[:3, 0] @ normal))
         positions = affine[:3, 3] + np.arange(shape[0])[:, None] * affine[:3, 0]
         tolerance = max(LEAST_TOLERANCE_MM, RELATIVE_TOLERANCE * step)
-        sources = origin.match_planes(origin.source_planes(source), positions, normal, tolerance)
+        sources = slices.match_planes(slices.source_planes(source), positions, normal, tolerance)
         planes = cls(
             positions, orientation, spacing, step, step, (shape[1], shape[2]), tuple(sources), same_pixels=False
         )
@@ -89,7 +89,7 @@ class Planes:
             same_pixels=True,
         )
 
-    def _agrees(self, plane: origin.Plane | None, position: npt.NDArray[np.float64]) -> bool:
+    def _agrees(self, plane: slices.Plane | None, position: npt.NDArray[np.float64]) -> bool:
         if plane is None or plane.position is None or plane.orientation is None:
             return False
         tolerance = max(LEAST_TOLERANCE_MM, RELATIVE_TOLERANCE * min(self.spacing))
@@ -131,14 +131,16 @@ class Planes:
 
     def add_derivation(self, dataset: Dataset, derivation: Code) -> None:
         """Refer, in each frame of `dataset`, to the source slice that lies in its plane."""
-        by_position = {tuple(_ds(row)): plane for row, plane in zip(self.positions, self.sources, strict=True)}
+        by_position = {
+            tuple(_ds(row)): [self._derivation(plane, derivation)] if plane is not None else []
+            for row, plane in zip(self.positions, self.sources, strict=True)
+        }
         for group in dataset.PerFrameFunctionalGroupsSequence:
             position = group.PlanePositionSequence[0].ImagePositionPatient
-            plane = by_position.get(tuple(str(value) for value in position))
-            group.DerivationImageSequence = [self._derivation(plane, derivation)] if plane is not None else []
+            group.DerivationImageSequence = by_position[tuple(str(value) for value in position)]
 
-    def _derivation(self, plane: origin.Plane, derivation: Code) -> Dataset:
-        item = origin.reference(plane, frames=() if plane.frame is None else (plane.frame,))
+    def _derivation(self, plane: slices.Plane, derivation: Code) -> Dataset:
+        item = slices.reference(plane, frames=() if plane.frame is None else (plane.frame,))
         item.add(DataElement(0x0040A170, "SQ", [PURPOSE]))  # PurposeOfReferenceCodeSequence
         item.SpatialLocationsPreserved = "YES" if self.same_pixels else "NO"
         derived = Dataset()

@@ -8,6 +8,7 @@ import highdicom as hd
 import numpy as np
 from pydicom.sr.codedict import codes
 
+from claimed_med.dicom import slices
 from claimed_med.dicom import source as origin
 from claimed_med.dicom.equipment import common_arguments, contribution, maker
 from claimed_med.dicom.planes import Planes
@@ -48,7 +49,7 @@ def encode(
         ContractError: Not three axes, or values that are not finite.
     """
     array = np.asarray(quantities.array, dtype=np.float32)
-    if array.ndim != 3:  # noqa: PLR2004
+    if array.ndim != 3:
         raise ContractError("pm.encode", "map has the wrong shape", got=array.shape, allowed="(slice, row, column)")
     if not np.isfinite(array).all():
         raise ContractError("pm.encode", "map holds values that are not finite", do="replace NaN and infinity")
@@ -87,7 +88,7 @@ def encode(
         )
         made.append(parametric_map)
     parametric_map.Laterality = ""
-    origin.add_references(parametric_map, origin.source_planes(source))
+    slices.add_references(parametric_map, slices.source_planes(source))
     planes.add_derivation(parametric_map, codes.DCM.ImageProcessing)
     stamp([parametric_map], seed="\n".join(seed))
     return parametric_map

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import highdicom as hd
 import numpy as np
-from pydicom import Dataset
 
+from claimed_med.dicom import slices
 from claimed_med.dicom import source as origin
 from claimed_med.dicom.equipment import common_arguments, contribution, maker
 from claimed_med.dicom.uid import stamp, uid_from
@@ -15,6 +15,7 @@ from claimed_med.errors import ContractError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    from pydicom import Dataset
 
     from claimed_med.dicom.series import Series
 
@@ -36,32 +37,29 @@ def encode(frames: npt.NDArray[np.uint8], *, source: Series, description: str) -
     Raises:
         ContractError: Another shape or type.
     """
-    pictures = frames[None] if frames.ndim == 3 else frames  # noqa: PLR2004
-    if pictures.ndim != 4 or pictures.shape[3] != 3 or pictures.dtype != np.uint8:  # noqa: PLR2004
+    pictures = frames[None] if frames.ndim == 3 else frames
+    if pictures.ndim != 4 or pictures.shape[3] != 3 or pictures.dtype != np.uint8:
         got = f"{frames.dtype} {frames.shape}"
         raise ContractError("sc.encode", "pictures have the wrong form", got=got, allowed="uint8 (n, row, column, 3)")
     if len(description) > LONGEST_DESCRIPTION:
         raise ContractError("sc.encode", "description is too long", got=len(description), allowed="64 characters")
-    made_by = maker()
-    seed = ("sc", made_by.name, made_by.version, source.key, description)
     header = origin.clean_header(source)
     with origin.anonymous(header) as made:
         for number, picture in enumerate(pictures, 1):
-            made.append(_capture(picture, number, header, source, description, seed))
+            made.append(_capture(picture, number, header, source, description))
     captures = list(made)
-    stamp(captures, seed="\n".join(seed))
+    stamp(captures, seed="\n".join(_seed(source, description)))
     return captures
 
 
-def _capture(
-    picture: npt.NDArray[np.uint8],
-    number: int,
-    header: Dataset,
-    source: Series,
-    description: str,
-    seed: tuple[str, ...],
-) -> Dataset:
+def _seed(source: Series, description: str) -> tuple[str, ...]:
     made_by = maker()
+    return "sc", made_by.name, made_by.version, source.key, description
+
+
+def _capture(picture: npt.NDArray[np.uint8], number: int, header: Dataset, source: Series, description: str) -> Dataset:
+    made_by = maker()
+    seed = _seed(source, description)
     date, time = origin.content_clock(source)
     capture = hd.sc.SCImage(
         pixel_array=np.ascontiguousarray(picture),
@@ -90,11 +88,11 @@ def _capture(
     )
     capture.copy_patient_and_study_information(header)
     capture.ImageType = ["DERIVED", "SECONDARY"]
-    capture.PatientOrientation = ""  # a picture is not a plane of the patient
+    capture.add_new("PatientOrientation", "CS", "")  # a picture is not a plane of the patient
     del capture.DateOfSecondaryCapture, capture.TimeOfSecondaryCapture
     capture.Laterality = ""
     capture.BurnedInAnnotation = "NO"
-    origin.add_references(capture, origin.source_planes(source))
+    slices.add_references(capture, slices.source_planes(source))
     del capture.ReferencedSeriesSequence  # Secondary Capture has no Common Instance Reference module
     capture.DerivationDescription = description
     return capture

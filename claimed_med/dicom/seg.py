@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import highdicom as hd
 import numpy as np
-from pydicom import Dataset
 from pydicom.sr.codedict import codes
 
 from claimed_med.dicom import codes as tables
+from claimed_med.dicom import slices
 from claimed_med.dicom import source as origin
 from claimed_med.dicom.equipment import algorithm, common_arguments, contribution, maker
 from claimed_med.dicom.masks import Segment, decode, merge
@@ -20,6 +18,9 @@ from claimed_med.dicom.uid import stamp, uid_from
 from claimed_med.errors import ContractError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     import numpy.typing as npt
 
     from claimed_med.dicom.series import Series
@@ -90,7 +91,7 @@ def encode(
             **common_arguments(made_by),
         )
         made.append(segmentation)
-    origin.add_references(segmentation, origin.source_planes(source))
+    slices.add_references(segmentation, slices.source_planes(source))
     planes.add_derivation(segmentation, codes.DCM.Segmentation)
     stamp([segmentation], seed="\n".join(seed))
     return segmentation
@@ -99,11 +100,11 @@ def encode(
 def _checked(array: npt.NDArray[Any], table: tables.SegmentTable, kind: Kind) -> npt.NDArray[Any]:
     """Return the labels in a type that highdicom encodes without converting, or raise."""
     n_segments = len(table.segments)
-    if array.ndim not in {3, 4} or (array.ndim == 4 and array.shape[3] != n_segments):  # noqa: PLR2004
+    if array.ndim not in {3, 4} or (array.ndim == 4 and array.shape[3] != n_segments):
         allowed = f"(slice, row, column) or (slice, row, column, {n_segments})"
         raise ContractError("seg.encode", "labels have the wrong shape", got=array.shape, allowed=allowed)
     if array.dtype.kind == "f":
-        if kind != "FRACTIONAL" or (array.ndim == 3 and n_segments > 1):  # noqa: PLR2004
+        if kind != "FRACTIONAL" or (array.ndim == 3 and n_segments > 1):
             allowed = "unsigned integers; probabilities only for FRACTIONAL, one map for each segment"
             raise ContractError("seg.encode", "labels have the wrong type", got=array.dtype, allowed=allowed)
         if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
@@ -111,13 +112,13 @@ def _checked(array: npt.NDArray[Any], table: tables.SegmentTable, kind: Kind) ->
         return array.astype(np.float32, copy=False)
     if array.dtype.kind not in "iub":
         raise ContractError("seg.encode", "labels have the wrong type", got=array.dtype, allowed="integers")
-    largest = 1 if array.ndim == 4 else n_segments  # noqa: PLR2004
+    largest = 1 if array.ndim == 4 else n_segments
     low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
     if low < 0 or high > largest:
         raise ContractError("seg.encode", "label outside the segment table", got=[low, high], allowed=f"0-{largest}")
     if array.dtype.kind == "b":
         return array.view(np.uint8)
-    return array.astype(np.uint8 if largest <= 255 else np.uint16, copy=False)  # noqa: PLR2004
+    return array.astype(np.uint8 if largest <= 255 else np.uint16, copy=False)
 
 
 def _description(

@@ -1,4 +1,4 @@
-"""What a derived object takes over from its source: patient, study, time, geometry and references.
+"""What a derived object takes over from its source: patient, study, equipment and time.
 
 Real headers hold blank character sets, impossible dates and over-long strings, and highdicom refuses them.
 A derived object therefore inherits from a *clean copy*: text decoded once and written as UTF-8 where it is
@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from highdicom._standard_utils import get_iod_module_map, get_module_attribute_map, get_sop_class_iod_map
 from pydicom import Dataset
 from pydicom.config import RAISE
+from pydicom.datadict import dictionary_VM, dictionary_VR, keyword_for_tag
 from pydicom.dataelem import DataElement
 from pydicom.dataset import FileMetaDataset
-from pydicom.datadict import dictionary_VM, dictionary_VR, keyword_for_tag, tag_for_keyword
 from pydicom.uid import (
     CTImageStorage,
     ExplicitVRLittleEndian,
@@ -37,21 +35,32 @@ from pydicom.valuerep import validate_value
 from claimed_med.dicom.uid import uid_from
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
     from claimed_med.dicom.series import Series
 
 UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, OverflowError, IndexError)
 TYPE_2 = (
-    "PatientName PatientID PatientBirthDate PatientSex StudyDate StudyTime AccessionNumber StudyID "
-    "ReferringPhysicianName Manufacturer"
-).split()
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "AccessionNumber",
+    "StudyID",
+    "ReferringPhysicianName",
+    "Manufacturer",
+)
 # Emptied or shortened identifiers would file the object under another patient: kept as they came.
-IDENTIFIERS = frozenset("PatientID PatientName IssuerOfPatientID AccessionNumber StudyID".split())
+IDENTIFIERS = frozenset({"PatientID", "PatientName", "IssuerOfPatientID", "AccessionNumber", "StudyID"})
 EQUIPMENT = (
-    "Manufacturer ManufacturerModelName SoftwareVersions DeviceSerialNumber InstitutionName StationName"
-).split()
-SERIES = "Modality BodyPartExamined Laterality PatientPosition PositionReferenceIndicator".split()
+    "Manufacturer",
+    "ManufacturerModelName",
+    "SoftwareVersions",
+    "DeviceSerialNumber",
+    "InstitutionName",
+    "StationName",
+)
+SERIES = ("Modality", "BodyPartExamined", "Laterality", "PatientPosition", "PositionReferenceIndicator")
 LONGEST_UID = 64
 SOP_CLASS_OF_MODALITY = {
     "CT": CTImageStorage,
@@ -67,27 +76,6 @@ CLOCKS = (
     ("StudyDate", "StudyTime"),
 )
 NO_CLOCK = ("19700101", "000000")
-
-
-@dataclass(frozen=True)
-class Plane:
-    """One source slice.
-
-    Attributes:
-        sop_class_uid: Class of the instance; where the file has none, the one of its modality.
-        sop_uid: SOPInstanceUID of the instance.
-        frame: Frame number (from 1) of a multi-frame instance, else None.
-        series_uid: SeriesInstanceUID of the instance.
-        position: ImagePositionPatient, LPS [mm], or None without geometry.
-        orientation: ImageOrientationPatient (six cosines), or None without geometry.
-    """
-
-    sop_class_uid: str
-    sop_uid: str
-    frame: int | None
-    series_uid: str
-    position: tuple[float, ...] | None
-    orientation: tuple[float, ...] | None
 
 
 def clean_header(series: Series) -> Dataset:
@@ -116,7 +104,7 @@ def clean_header(series: Series) -> Dataset:
     header.StudyInstanceUID = study_uid(series)
     header.SeriesInstanceUID = source_series_uid(series)
     header.SOPClassUID = CTImageStorage  # only tells highdicom which modules to copy
-    header.SOPInstanceUID = source_planes(series)[0].sop_uid
+    header.SOPInstanceUID = valid_uid(first.get("SOPInstanceUID"), "instance", series.key, "0")
     header.FrameOfReferenceUID = frame_of_reference_uid(series)
     header.Modality = header.get("Modality") or "OT"
     header.Rows, header.Columns = _size(first)
@@ -149,11 +137,10 @@ def clean_element(header: Dataset, keyword: str) -> DataElement | None:
 
     Sequences are copied only when everything inside them is valid.
     """
-    tag = tag_for_keyword(keyword)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _clean(header[tag]) if tag in header else None
+            return _clean(header[keyword]) if keyword in header else None
     except UNREADABLE:
         return None
 
@@ -200,7 +187,7 @@ def _as_list(value: Any) -> list[Any]:
 
 def _plain(value: Any) -> Any:
     """Decode a value to a plain string or number, without the padding that some writers leave."""
-    if value is None or isinstance(value, int | float) and not hasattr(value, "original_string"):
+    if value is None or (isinstance(value, int | float) and not hasattr(value, "original_string")):
         return value
     return str(value).strip("\0 ")
 
@@ -229,7 +216,15 @@ def _patient_and_study_keywords() -> tuple[str, ...]:
 
 
 def _size(header: Dataset) -> tuple[int, int]:
-    return int(header.get("Rows") or 1), int(header.get("Columns") or 1)
+    return whole(header, "Rows"), whole(header, "Columns")
+
+
+def whole(header: Dataset, keyword: str) -> int:
+    """Return a count from a header, 1 where it is missing or no number."""
+    try:
+        return int(header.get(keyword) or 1)
+    except UNREADABLE:
+        return 1
 
 
 def valid_uid(value: object, *fallback: str) -> str:
@@ -284,115 +279,3 @@ def _clocks(header: Dataset) -> Iterator[tuple[str, str]]:
         text = str(time.value) if time is not None and time.value else "000000"
         whole, _, fraction = text.partition(".")
         yield str(date.value), whole.ljust(6, "0") + (f".{fraction}" if fraction else "")
-
-
-def source_planes(series: Series) -> tuple[Plane, ...]:
-    """List the source slices, in the order of the headers and of the frames that belong to the volume."""
-    found: list[Plane] = []
-    for number, header in enumerate(series.headers):
-        uid = valid_uid(header.get("SOPInstanceUID"), "instance", series.key, str(number))
-        series_uid = valid_uid(header.get("SeriesInstanceUID"), "series", series.key)
-        if "PerFrameFunctionalGroupsSequence" not in header and int(header.get("NumberOfFrames") or 1) == 1:
-            position, orientation = _floats(header, "ImagePositionPatient"), _floats(header, "ImageOrientationPatient")
-            found.append(Plane(sop_class_uid(header), uid, None, series_uid, position, orientation))
-            continue
-        frames = (series.frames or {}).get(str(header.get("SOPInstanceUID"))) if series.frames else None
-        for frame in frames or range(1, int(header.NumberOfFrames) + 1):
-            position, orientation = frame_geometry(header, frame)
-            found.append(Plane(sop_class_uid(header), uid, frame, series_uid, position, orientation))
-    return tuple(found)
-
-
-def frame_geometry(header: Dataset, frame: int) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
-    """Return position and orientation of one frame (from 1) of a multi-frame header."""
-    groups = [*header.get("PerFrameFunctionalGroupsSequence", [])[frame - 1 : frame]]
-    groups += [*header.get("SharedFunctionalGroupsSequence", [])[:1]]
-    position = orientation = None
-    for group in groups:
-        if position is None and group.get("PlanePositionSequence"):
-            position = _floats(group.PlanePositionSequence[0], "ImagePositionPatient")
-        if orientation is None and group.get("PlaneOrientationSequence"):
-            orientation = _floats(group.PlaneOrientationSequence[0], "ImageOrientationPatient")
-    return position, orientation
-
-
-def _floats(dataset: Dataset, keyword: str) -> tuple[float, ...] | None:
-    try:
-        values = dataset.get(keyword)
-        return tuple(float(value) for value in values) if values else None
-    except UNREADABLE:
-        return None
-
-
-def reference(plane: Plane, *, frames: Sequence[int] = ()) -> Dataset:
-    """Return a Referenced SOP Instance item for a source instance, with frame numbers where given."""
-    item = Dataset()
-    item.ReferencedSOPClassUID = plane.sop_class_uid
-    item.ReferencedSOPInstanceUID = plane.sop_uid
-    if frames:
-        item.ReferencedFrameNumber = list(frames) if len(frames) > 1 else frames[0]
-    return item
-
-
-def instances(planes: Sequence[Plane]) -> dict[str, list[Plane]]:
-    """Group source slices by instance, in order."""
-    grouped: dict[str, list[Plane]] = {}
-    for plane in planes:
-        grouped.setdefault(plane.sop_uid, []).append(plane)
-    return grouped
-
-
-def add_references(dataset: Dataset, planes: Sequence[Plane]) -> None:
-    """Set SourceImageSequence and ReferencedSeriesSequence of a derived object, one item an instance."""
-    sources, by_series = [], {}
-    for slices in instances(planes).values():
-        frames = [plane.frame for plane in slices if plane.frame is not None]
-        sources.append(reference(slices[0], frames=frames))
-        by_series.setdefault(slices[0].series_uid, []).append(reference(slices[0]))
-    dataset.SourceImageSequence = sources
-    listed = []
-    for uid, items in by_series.items():
-        item = Dataset()
-        item.SeriesInstanceUID = uid
-        item.ReferencedInstanceSequence = items
-        listed.append(item)
-    dataset.ReferencedSeriesSequence = listed
-
-
-def match_planes(
-    planes: Sequence[Plane],
-    positions: npt.NDArray[np.float64],
-    normal: npt.NDArray[np.float64],
-    tolerance_mm: float,
-) -> list[Plane | None]:
-    """For each parallel plane, find the source slice that lies in it.
-
-    Args:
-        planes: Source slices; those without geometry, or with another normal, never match.
-        positions: Shape (n, 3): one point of each plane, LPS [mm].
-        normal: Unit normal of all n planes.
-        tolerance_mm: Largest distance between a plane and its source slice [mm].
-
-    Returns:
-        matches: One source slice or None for each plane.
-    """
-    parallel = [plane for plane in planes if _is_parallel(plane, normal)]
-    if not parallel:
-        return [None] * len(positions)
-    heights = np.array([np.dot(plane.position or (), normal) for plane in parallel])
-    order = np.argsort(heights, kind="stable")
-    wanted = positions @ normal
-    above = np.searchsorted(heights[order], wanted).clip(0, len(order) - 1)
-    below = (above - 1).clip(0)
-    matches: list[Plane | None] = []
-    for height, *candidates in zip(wanted, above, below, strict=True):
-        best = min((order[c] for c in candidates), key=lambda i: abs(heights[i] - height))
-        matches.append(parallel[best] if abs(heights[best] - height) <= tolerance_mm else None)
-    return matches
-
-
-def _is_parallel(plane: Plane, normal: npt.NDArray[np.float64]) -> bool:
-    if plane.position is None or plane.orientation is None or len(plane.orientation) != 6:  # noqa: PLR2004
-        return False
-    own = np.cross(plane.orientation[:3], plane.orientation[3:])
-    return bool(abs(np.dot(own, normal)) > 1 - 1e-5)

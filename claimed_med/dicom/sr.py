@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,12 +11,15 @@ from pydicom import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
+from claimed_med.dicom import slices
 from claimed_med.dicom import source as origin
 from claimed_med.dicom.equipment import MANUFACTURER, Maker, contribution, maker
 from claimed_med.dicom.uid import stamp, uid_from
 from claimed_med.errors import ContractError, InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
     from claimed_med.dicom.series import Series
 
 SERIES_NUMBER = 9100
@@ -111,11 +113,11 @@ def _evidence(header: Dataset, segmentation: Dataset, source: Series) -> list[Da
     header.SOPClassUID, header.SOPInstanceUID = segmentation.SOPClassUID, segmentation.SOPInstanceUID
     header.SeriesInstanceUID = segmentation.SeriesInstanceUID
     evidence = [header]
-    for slices in origin.instances(origin.source_planes(source)).values():
+    for found in slices.instances(slices.source_planes(source)).values():
         item = Dataset()
         item.StudyInstanceUID = header.StudyInstanceUID
-        item.SeriesInstanceUID = slices[0].series_uid
-        item.SOPClassUID, item.SOPInstanceUID = slices[0].sop_class_uid, slices[0].sop_uid
+        item.SeriesInstanceUID = found[0].series_uid
+        item.SOPClassUID, item.SOPInstanceUID = found[0].sop_class_uid, found[0].sop_uid
         evidence.append(item)
     return evidence
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from highdicom._standard_utils import get_iod_module_map, get_module_attribute_map, get_sop_class_iod_map
 from pydicom import Dataset
-from pydicom.datadict import dictionary_VR
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import DataElement
+from pydicom.uid import CTImageStorage, MRImageStorage, SecondaryCaptureImageStorage
 
 from claimed_med.dicom.source import clean_element
 
@@ -28,7 +30,8 @@ LEFT_OUT = frozenset(
     RescaleIntercept RescaleType RescaleIntercept ImagesInAcquisition NumberOfSlices NumberOfFrames
     PixelDataProviderURL ColorSpace ICCProfile LossyImageCompressionRatio ImageIndex AcquisitionMatrix
     AcquisitionUID SynchronizationTriggerSource PatientOrientation QualityControlImage InstanceOriginStatus
-    ConversionType LongitudinalTemporalInformationModified SOPInstanceStatus GantryDetectorTilt AnatomicalOrientationType
+    ConversionType LongitudinalTemporalInformationModified SOPInstanceStatus GantryDetectorTilt
+    AnatomicalOrientationType
     """.split()
 )
 KEPT_SEQUENCES = frozenset(
@@ -59,6 +62,14 @@ DEFAULTS = {
     "FrameReferenceTime": "0",
     "DecayFactor": "1",
 }
+# Where an enhanced multi-frame source keeps what a single-frame image has at its root.
+GROUPS = {
+    "RepetitionTime": ("MRTimingAndRelatedParametersSequence", "RepetitionTime"),
+    "FlipAngle": ("MRTimingAndRelatedParametersSequence", "FlipAngle"),
+    "EchoTrainLength": ("MRTimingAndRelatedParametersSequence", "EchoTrainLength"),
+    "EchoTime": ("MREchoSequence", "EffectiveEchoTime"),
+    "KVP": ("CTXRayDetailsSequence", "KVP"),
+}
 
 
 def technique(source: Series, sop_class: str) -> Dataset:
@@ -74,22 +85,51 @@ def technique(source: Series, sop_class: str) -> Dataset:
     kept = Dataset()
     first, *others = source.headers
     for keyword, kind in _attributes(sop_class):
-        element = clean_element(first, keyword)
-        if element is None or (element.VR == "SQ" and keyword not in KEPT_SEQUENCES):
-            if kind == TYPE_2 and keyword not in KEPT_SEQUENCES:
-                setattr(kept, keyword, "")
-            elif keyword in KEPT_SEQUENCES and kind == TYPE_2:
-                setattr(kept, keyword, [])
-            elif kind == TYPE_1 and keyword in DEFAULTS:
-                setattr(kept, keyword, DEFAULTS[keyword])
-            continue
-        if kind in {TYPE_1, TYPE_2} or all(_same(element.value, other, keyword) for other in others):
+        element = clean_element(first, keyword) or _from_groups(first, keyword)
+        if element is None:
+            _fill(kept, keyword, kind)
+        elif kind in {TYPE_1, TYPE_2} or all(_same(element.value, other, keyword) for other in others):
             kept.add(element)
+    _settle_conditions(kept, sop_class)
+    return kept
+
+
+def _from_groups(header: Dataset, keyword: str) -> DataElement | None:
+    sequence, inner = GROUPS.get(keyword, ("", ""))
+    for groups in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"):
+        group = header[groups].value[0] if sequence and header.get(groups) else Dataset()
+        found = clean_element(group[sequence].value[0], inner) if group.get(sequence) else None
+        if found is not None:
+            return DataElement(tag_for_keyword(keyword) or 0, dictionary_VR(keyword), found.value)
+    return None
+
+
+def _fill(kept: Dataset, keyword: str, kind: str) -> None:
+    if kind == TYPE_2:
+        setattr(kept, keyword, [] if _is_sequence(keyword) else "")
+    elif kind == TYPE_1 and keyword in DEFAULTS:
+        setattr(kept, keyword, DEFAULTS[keyword])
+
+
+def _settle_conditions(kept: Dataset, sop_class: str) -> None:
+    """Add or remove what the standard wants under a condition (type 2C)."""
     if str(kept.get("BodyPartExamined", "")) in UNPAIRED:
         kept.pop("Laterality", None)
     elif "Laterality" not in kept:
         kept.Laterality = ""
-    return kept
+    if "PatientOrientationCodeSequence" in kept:
+        kept.pop("PatientPosition", None)
+    elif sop_class in {CTImageStorage, MRImageStorage} and "PatientPosition" not in kept:
+        kept.PatientPosition = ""
+    if sop_class == SecondaryCaptureImageStorage:
+        kept.PatientOrientation = ""
+    if sop_class == MRImageStorage:
+        if "RepetitionTime" not in kept:
+            kept.RepetitionTime = ""
+        if "IR" not in str(kept.get("ScanningSequence", "")):
+            kept.pop("InversionTime", None)
+        if "CG" not in str(kept.get("ScanOptions", "")):
+            kept.pop("TriggerTime", None)
 
 
 def _same(value: object, other: Dataset, keyword: str) -> bool:

@@ -7,23 +7,22 @@ the series, of the canonical content for the instance, so different pixels never
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from pydicom import dcmwrite
+from pydicom import Dataset, dcmwrite
 from pydicom.dataset import FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 if TYPE_CHECKING:
+    from collections.abc import Container, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from pydicom import Dataset
-
-# Roots under which highdicom and pydicom draw *random* UIDs. Our encoders never emit them.
+# Roots under which highdicom and pydicom draw random UIDs.
 RANDOM_ROOTS = ("1.2.826.0.1.3680043.10.511.3.", "1.2.826.0.1.3680043.8.498.")
+TRACKING_UID = "112040"  # DCM, Tracking Unique Identifier
 CLOCKS = ("InstanceCreationDate", "InstanceCreationTime", "ContributionDateTime")
 
 
@@ -48,7 +47,7 @@ def stamp(datasets: Sequence[Dataset], *, seed: str) -> dict[str, str]:
 
     SeriesInstanceUID is a digest of `seed` (of `seed` and a number where `datasets` hold several series),
     SOPInstanceUID a digest of the series UID and of the canonical content with the object's own UIDs blanked.
-    DimensionOrganizationUID, and every UID drawn at random by highdicom or pydicom, follow from the latter.
+    DimensionOrganizationUID, and tracking UIDs drawn at random by highdicom or pydicom, follow from the latter.
     References from one of `datasets` to an earlier one are kept right. Clock attributes are removed.
 
     Args:
@@ -71,11 +70,11 @@ def _stamp_one(dataset: Dataset, renamed: dict[str, str]) -> None:
     """Replace the UIDs of one object; `renamed` grows by its own."""
     _stop_clocks(dataset)
     old_instance = str(dataset.SOPInstanceUID)
-    dataset.SeriesInstanceUID = renamed[str(dataset.SeriesInstanceUID)]
-    elements = [element for element in _walk(dataset) if element.VR == "UI" and element.tag.group != 0x0002]
-    own = _own_uids(elements, old_instance)
-    if old_instance in own:
-        own.remove(old_instance)
+    # New elements: data sets made from one template may share theirs.
+    dataset.add_new("SeriesInstanceUID", "UI", renamed[str(dataset.SeriesInstanceUID)])
+    dataset.add_new("SOPInstanceUID", "UI", old_instance)
+    elements = [element for element in _walk(dataset) if element.VR == "UI"]
+    own = list(dict.fromkeys(_own_uids(dataset, renamed)))
     _replace(elements, renamed | {old_instance: ""} | {uid: f"0.{n}" for n, uid in enumerate(own)})
     dataset.SOPInstanceUID = ""
     digest = hashlib.sha256(_canonical(dataset)).hexdigest()
@@ -87,14 +86,21 @@ def _stamp_one(dataset: Dataset, renamed: dict[str, str]) -> None:
     set_file_meta(dataset)
 
 
-def _own_uids(elements: Sequence[Any], instance: str) -> list[str]:
-    """List, in order of appearance, the UIDs that this object made itself besides series and instance."""
-    own: dict[str, None] = {instance: None}
-    for element in elements:
-        for value in _values(element):
-            if element.keyword == "DimensionOrganizationUID" or value.startswith(RANDOM_ROOTS):
-                own[value] = None
-    return list(own)
+def _own_uids(dataset: Dataset, known: Container[str]) -> Iterator[str]:
+    """Find the UIDs that this object made itself, besides series and instance.
+
+    Only elements that hold such UIDs count: a reference to a source may well have a random UID too.
+    """
+    if "DimensionOrganizationUID" in dataset:
+        yield str(dataset.DimensionOrganizationUID)
+    concept = dataset.get("ConceptNameCodeSequence") or [Dataset()]
+    tracked = dataset.get("UID") if concept[0].get("CodeValue") == TRACKING_UID else dataset.get("TrackingUID")
+    if tracked and str(tracked).startswith(RANDOM_ROOTS) and str(tracked) not in known:
+        yield str(tracked)
+    for element in dataset:
+        if element.VR == "SQ":
+            for item in element.value:
+                yield from _own_uids(item, known)
 
 
 def _replace(elements: Sequence[Any], new: Mapping[str, str]) -> None:
@@ -143,7 +149,7 @@ def _canonical(dataset: Dataset) -> memoryview:
     stream.is_little_endian = True
     stream.is_implicit_VR = False
     write_dataset(stream, dataset)
-    return stream.parent.getbuffer()  # type: ignore[no-any-return, union-attr]
+    return stream.parent.getbuffer()
 
 
 def set_file_meta(dataset: Dataset) -> None:

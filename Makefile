@@ -1,0 +1,60 @@
+# make help says what there is. CI runs the same targets.
+PYTHON ?= python3
+BIN    := .venv/bin
+STUDY  ?=
+OUT    ?= demo-output
+JOBS   ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format generate bench docs soak clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: .venv/.demo ## run the main job on a made study, or on yours: make demo STUDY=/path
+	@$(BIN)/python -m claimed_med data demo --study "$(STUDY)" --out "$(OUT)"
+
+test: .venv/.dev ## run all tests but the slow ones
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow and not gpu and not container and not orthanc and not slurm"
+
+soak: .venv/.dev ## run the slow tests too
+	$(BIN)/python -m pytest -m "not gpu and not container and not orthanc and not slurm"
+
+check: .venv/.dev ## lint, format, types, import layers, generated files up to date
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/claimed-med generate --check
+
+format: .venv/.dev ## format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+generate: .venv/.dev ## write component.yaml, reference pages, README table, stub and compiled pipelines
+	$(BIN)/claimed-med generate
+
+docs: .venv/.dev ## run every code block of the documentation, and the notebook
+	$(BIN)/python -m pytest tests/conformance/test_docs.py tests/conformance/test_notebook.py
+
+bench: .venv/.bench ## measure; results in benchmarks/results
+	$(BIN)/python benchmarks/run.py
+
+clean: ## remove caches and demo output; keeps .venv
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache "$(OUT)"
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/.demo: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable ".[torch,demo]"
+	@touch $@
+
+.venv/.dev: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable ".[torch,demo,kfp,dev]"
+	@touch $@
+
+.venv/.bench: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable ".[torch,demo,kfp,dev,bench]"
+	@touch $@

@@ -1,0 +1,230 @@
+"""Data sets: `claimed-med data list | make | fetch | locate`. Standard library only at the top.
+
+A data set is a card, `datasets/<name>.toml`: what it is, whose it is, and either the function that makes it or the
+files to fetch with their sha256. Nothing is fetched without a checksum, and nothing appears under its name
+half-written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from claimed_med.errors import ContractError, InputError, OutputError
+from claimed_med.payload import replace_folder, sha256_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ENVIRONMENT = "CLAIMED_MED_DATA"
+_HERE = Path(__file__).parent
+_SHA256_LENGTH = 64
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """One file of a public data set.
+
+    Attributes:
+        name: Relative name in the folder of the data set.
+        url: Where it is.
+        sha256: Of its content; never empty.
+    """
+
+    name: str
+    url: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is known of a data set.
+
+    Attributes:
+        name: Kebab-case, the stem of its file.
+        summary: One line.
+        modality: DICOM modalities, separated by spaces.
+        licence: Under which the data may be used, and where it says so.
+        origin: Who made the data.
+        n_files: DICOM files in it.
+        maker: `module:function` that writes it into a folder, or ''.
+        files: What is fetched; empty for a made data set.
+    """
+
+    name: str
+    summary: str
+    modality: str
+    licence: str
+    origin: str
+    n_files: int
+    maker: str = ""
+    files: tuple[RemoteFile, ...] = field(default=())
+
+
+def cards(folder: Path | None = None) -> dict[str, Card]:
+    """All cards by name.
+
+    Raises:
+        ContractError: A card lacks a field, or a file lacks its checksum.
+    """
+    return {path.stem: _read(path) for path in sorted((folder or _cards_folder()).glob("*.toml"))}
+
+
+def card(name: str, folder: Path | None = None) -> Card:
+    """The card of that name.
+
+    Raises:
+        ContractError: There is none.
+    """
+    known = cards(folder)
+    if name not in known:
+        raise ContractError("data", "there is no such data set", got=repr(name), allowed=", ".join(known))
+    return known[name]
+
+
+def root() -> Path:
+    """The folder in which data sets lie: CLAIMED_MED_DATA, else the user's cache."""
+    given = os.environ.get(ENVIRONMENT, "")
+    cache = os.environ.get("XDG_CACHE_HOME", "") or Path.home() / ".cache"
+    return Path(given) if given else Path(cache) / "claimed_med" / "data"
+
+
+def locate(name: str, folder: Path | None = None) -> Path:
+    """The folder of a data set that is on this machine.
+
+    Raises:
+        InputError: It is not.
+    """
+    one = card(name, folder)
+    place = root() / one.name
+    if not place.is_dir():
+        command = "make" if one.maker else "fetch"
+        raise InputError("data", f"{one.name} is not on this machine", do=f"run: claimed-med data {command} {one.name}")
+    return place
+
+
+def make(one: Card) -> Path:
+    """Make a data set, unless it is there; returns its folder.
+
+    Raises:
+        ContractError: The card names no maker.
+    """
+    if not one.maker:
+        raise ContractError("data", f"{one.name} is not made", do=f"run: claimed-med data fetch {one.name}")
+    place = root() / one.name
+    if not place.is_dir():
+        module, function = one.maker.split(":")
+        maker = getattr(importlib.import_module(module), function)
+        with replace_folder(place) as partial:
+            maker(partial)
+    return place
+
+
+def fetch(one: Card) -> Path:
+    """Fetch a data set, unless it is there, and check every sha256; returns its folder.
+
+    Raises:
+        ContractError: The card names no files.
+        OutputError: A file could not be fetched, or is not the one that the card describes.
+    """
+    if not one.files:
+        raise ContractError("data", f"{one.name} is not fetched", do=f"run: claimed-med data make {one.name}")
+    place = root() / one.name
+    if not place.is_dir():
+        with replace_folder(place) as partial:
+            for file in one.files:
+                _retrieve(one.name, file, partial)
+    return place
+
+
+def main(words: Sequence[str]) -> int:
+    """`claimed-med data ...`; the exit code."""
+    arguments = parser().parse_args(list(words))
+    return int(arguments.command(arguments))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of `claimed-med data`."""
+    made = argparse.ArgumentParser(prog="claimed-med data", description="Data sets to try the components on.")
+    commands = made.add_subparsers(required=True, metavar="COMMAND")
+    listing = commands.add_parser("list", help="list the data sets, with licence and state")
+    listing.set_defaults(command=_list)
+    for name, function, words in (
+        ("make", _make, "make a data set on this machine; prints its folder"),
+        ("fetch", _fetch, "fetch a public data set and check it; prints its folder"),
+        ("locate", _locate, "print the folder of a data set that is on this machine"),
+    ):
+        one = commands.add_parser(name, help=words, description=words.capitalize() + ".")
+        one.add_argument("name", help="a name from: claimed-med data list")
+        one.set_defaults(command=function)
+    return made
+
+
+def _list(_: argparse.Namespace) -> int:
+    for one in cards().values():
+        state = "here" if (root() / one.name).is_dir() else ("can be made" if one.maker else "can be fetched")
+        print(f"{one.name:<20} {one.modality:<6} {one.n_files:>5} files  {state:<14}  {one.summary}")
+        print(f"{'':<20} {one.origin}; licence: {one.licence}")
+    return 0
+
+
+def _make(arguments: argparse.Namespace) -> int:
+    print(make(card(arguments.name)))
+    return 0
+
+
+def _fetch(arguments: argparse.Namespace) -> int:
+    print(fetch(card(arguments.name)))
+    return 0
+
+
+def _locate(arguments: argparse.Namespace) -> int:
+    print(locate(arguments.name))
+    return 0
+
+
+def _retrieve(name: str, file: RemoteFile, folder: Path) -> None:
+    import pooch
+
+    try:
+        pooch.retrieve(file.url, known_hash=None, fname=file.name, path=folder, progressbar=False)
+    except (OSError, ValueError) as error:
+        raise OutputError(
+            "data", f"{file.name} of {name} could not be fetched", got=type(error).__name__, do="check the connection"
+        ) from None
+    found = sha256_of(folder / file.name)
+    if found != file.sha256:
+        raise OutputError(
+            "data",
+            f"{file.name} of {name} is not the file that the card describes",
+            got=f"sha256 {found}",
+            allowed=file.sha256,
+            do="do not use it; tell us, the source has changed",
+        )
+
+
+def _read(path: Path) -> Card:
+    content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    try:
+        files = tuple(RemoteFile(**file) for file in content.pop("files", []))
+        made = Card(name=path.stem, files=files, **content)
+    except TypeError as error:
+        raise ContractError("data", f"the card {path.name} is not complete", got=str(error)) from None
+    unsafe = [one.name for one in files if len(one.sha256) != _SHA256_LENGTH or Path(one.name).name != one.name]
+    if unsafe or bool(files) == bool(made.maker):
+        raise ContractError(
+            "data",
+            f"the card {path.name} must name a maker, or files each with a plain name and sha256",
+            got=", ".join(unsafe) or "neither or both",
+        )
+    return made
+
+
+def _cards_folder() -> Path:
+    checkout = _HERE.parent / "datasets"
+    return checkout if checkout.is_dir() else _HERE / "_shared" / "datasets"

@@ -1,0 +1,111 @@
+"""`claimed-med generate [--check]`: write everything that is derived from the contracts, or tell what is out of date.
+
+Derived are `components/<category>/<name>/component.yaml`, `docs/components/*.md`, the table in README.md, the stub
+`claimed_med/__init__.pyi` and, where kfp is installed, the compiled pipelines. Standard library only at the top.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import claimed_med
+from claimed_med import registry
+from claimed_med.errors import ContractError, OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from claimed_med.contract import Contract
+
+BEGIN, END = "<!-- components: begin -->\n", "<!-- components: end -->\n"
+_FOLDERS = (("components", "component.yaml"), ("docs/components", "*.md"))
+
+
+def main(words: Sequence[str]) -> int:
+    """`claimed-med generate [--check] [--root FOLDER]`; the exit code.
+
+    Raises:
+        OutputError: With --check: a generated file is not what the contracts say.
+    """
+    parser = argparse.ArgumentParser(
+        prog="claimed-med generate", description="Write every file that is derived from the components' contracts."
+    )
+    parser.add_argument("--check", action="store_true", help="write nothing; fail when a file is out of date")
+    parser.add_argument("--root", type=Path, default=checkout(), help="the checkout to write into (default: this one)")
+    arguments = parser.parse_args(list(words))
+    wanted = files(arguments.root)
+    stale = out_of_date(arguments.root, wanted)
+    if arguments.check:
+        if stale:
+            names = ", ".join(path.as_posix() for path in stale)
+            raise OutputError("generate", "files are out of date", got=names, do="run: make generate")
+        print(f"{len(wanted)} generated files are up to date")
+        return 0
+    for path in stale:
+        target = arguments.root / path
+        if path not in wanted:
+            target.unlink()
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(wanted[path], encoding="utf-8")
+        print(path.as_posix())
+    print(f"{len(stale)} of {len(wanted)} generated files written")
+    return 0
+
+
+def checkout() -> Path:
+    """The root of the checkout in which this package lies."""
+    return Path(__file__).resolve().parent.parent
+
+
+def contracts() -> list[Contract]:
+    """The contracts of the components that this package brings, sorted by name."""
+    found = [registry.get(name) for name in registry.names()]
+    home = Path(__file__).resolve().parent / "components"
+    return [one.contract for one in found if one.path.resolve().is_relative_to(home)]
+
+
+def files(root: Path) -> dict[Path, str]:
+    """Every generated file but the compiled pipelines: path relative to the checkout -> text.
+
+    Raises:
+        ContractError: README.md has no place for the table.
+    """
+    from claimed_med.targets import docs, kfp, stub
+
+    known = contracts()
+    wanted = {Path("components") / one.category / one.name / "component.yaml": kfp.render(one) for one in known}
+    wanted |= {Path("docs/components") / f"{one.name}.md": docs.render(one) for one in known}
+    wanted[Path("docs/components/index.md")] = docs.index(known)
+    wanted[Path("claimed_med/__init__.pyi")] = stub.render(known, eager_names())
+    wanted[Path("README.md")] = _with_table(root / "README.md", docs.table(known, "docs/components/"))
+    return wanted
+
+
+def eager_names() -> dict[str, str]:
+    """The public names that `import claimed_med` brings at once -> the module that defines each."""
+    return {name: getattr(claimed_med, name).__module__ for name in claimed_med.__all__}
+
+
+def out_of_date(root: Path, wanted: dict[Path, str]) -> list[Path]:
+    """Relative paths of generated files that are missing, differ, or belong to no component any more."""
+    stale = [path for path, text in wanted.items() if not _holds(root / path, text)]
+    for folder, pattern in _FOLDERS:
+        found = (path.relative_to(root) for path in (root / folder).rglob(pattern))
+        stale += [path for path in found if path not in wanted]
+    return sorted(stale)
+
+
+def _holds(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_text(encoding="utf-8") == text
+
+
+def _with_table(readme: Path, table: str) -> str:
+    text = readme.read_text(encoding="utf-8")
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ContractError("generate", "README.md has no place for the table", do=f"add: {BEGIN}{END}")
+    return f"{before}{BEGIN}{table}{END}{after}"

@@ -1,0 +1,1 @@
+"""What others can run too: the conformance battery, and synthetic DICOM."""

@@ -314,10 +314,10 @@ class DicomSegmentation(_Dicom):
         return segread(self.single_file())
 
     def _repr_png_(self) -> bytes:
-        from claimed_med.dicom.seg import decode
+        from claimed_med.dicom.seg import decode, merge
         from claimed_med.imaging.render import mosaic, png
 
-        labels, _ = decode(self.load(), None)
+        labels = merge(decode(self.load()))
         return png(mosaic(labels.array * 0.0, labels=labels.array, spacing_mm=labels.spacing))
 
 
@@ -366,17 +366,21 @@ class Nifti(Handle):
     file_name = "volume.nii.gz"
 
     def encode(self, content: Any) -> Mapping[str, bytes]:
-        from claimed_med.dicom.nifti import to_bytes
+        from tempfile import TemporaryDirectory
 
-        return {self.file_name: to_bytes(content)}
+        from claimed_med.dicom.nifti import write
+
+        with TemporaryDirectory() as folder:
+            return {self.file_name: write(content, Path(folder) / self.file_name).read_bytes()}
 
     def load(self) -> Any:
         """The volume as `highdicom.Volume`: axes slice, row, column; affine index -> LPS [mm]."""
         if self.object is not None:
             return self.object
         from claimed_med.dicom.nifti import read
+        from claimed_med.dicom.repair import as_volume
 
-        return read(self.single_file(".nii", ".nii.gz"))
+        return as_volume(*read(self.single_file(".nii", ".nii.gz")), "")
 
 
 class Picture(Handle):

@@ -20,6 +20,7 @@ NAMES = {
     "MissingSpacing": "Pixel spacing is missing.",
     "NoPixelData": "The object holds no image.",
     "NotDicom": "The file is no DICOM file.",
+    "RepeatedInstance": "The file is another copy of an image that is there already.",
     "SingleSlice": "The volume has one slice.",
     "Truncated": "The file ends before its pixel data do.",
     "UnevenSpacing": "The distance between slices changes.",

@@ -114,6 +114,8 @@ def _series_key(frame: Frame) -> tuple[Any, ...]:
     spacing = tuple(round(value, 3) for value in frame.spacing) if frame.spacing else ()
     localizer = is_localizer(frame)
     return (
+        text(header, "PatientID"),  # one series of two patients is never one volume
+        text(header, "StudyInstanceUID"),
         text(header, "SeriesInstanceUID"),
         text(header, "FrameOfReferenceUID"),
         whole(header, "Rows"),

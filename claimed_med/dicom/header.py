@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import struct
 import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -12,6 +16,7 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from claimed_med.dicom.finding import Finding
+from claimed_med.payload import sha256_of
 
 if TYPE_CHECKING:
     from pydicom.dataset import FileDataset
@@ -82,6 +87,59 @@ def open_instance(path: Path) -> Instance:
     except Exception as error:  # noqa: BLE001 - damaged files fail in every way; each becomes a finding
         text = f"the file looks like DICOM but cannot be read ({type(error).__name__}); it is damaged"
         raise NotReadable(Finding("Unreadable", text)) from None
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep other libraries silent: their warnings quote header values, and those may name the patient."""
+    logger = logging.getLogger("pydicom")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before)
+
+
+def drop_copies(instances: Iterable[Instance]) -> tuple[list[Instance], list[Path]]:
+    """Keep one of several files of the same instance; which one depends on content only.
+
+    Copies have the same SOPInstanceUID, patient, series, place and encoded pixels. Files that share a UID but differ in these are all
+    kept: their volume is then refused for what it is.
+
+    Returns:
+        The instances that stay, and the paths of the dropped copies.
+    """
+    groups: dict[str, list[Instance]] = {}
+    for instance in instances:
+        groups.setdefault(instance.sop_uid or f"no uid {id(instance)}", []).append(instance)
+    kept: list[Instance] = []
+    dropped: list[Path] = []
+    for group in groups.values():
+        if len(group) == 1:
+            kept += group
+            continue
+        distinct: dict[tuple[str, ...], Instance] = {}
+        for instance in sorted(group, key=lambda one: sha256_of(one.path) if one.path else ""):
+            told = (text(instance.dataset, keyword) for keyword in ("ImagePositionPatient", "SeriesInstanceUID", "PatientID"))
+            same = (*told, _pixel_digest(instance))
+            if same in distinct and instance.path is not None:
+                dropped.append(instance.path)
+            else:
+                distinct[same] = instance
+        kept += distinct.values()
+    return kept, dropped
+
+
+def _pixel_digest(instance: Instance) -> str:
+    if instance.path is None or instance.pixel_offset <= 0:
+        return str(id(instance))
+    length = None if instance.pixel_length == UNDEFINED else instance.pixel_length
+    with instance.path.open("rb") as stream:
+        stream.seek(instance.pixel_offset)
+        return hashlib.sha256(stream.read(length)).hexdigest()
 
 
 def instance_of(dataset: Dataset) -> Instance:

@@ -18,7 +18,7 @@ from claimed_med.dicom import repair as repairing
 from claimed_med.dicom.finding import Finding
 from claimed_med.dicom.geometry import Geometry, judge
 from claimed_med.dicom.grouping import Frame, frames_of, group_frames
-from claimed_med.dicom.header import Instance, NotReadable, instance_of, open_instance, text, whole
+from claimed_med.dicom.header import Instance, NotReadable, drop_copies, instance_of, open_instance, quiet, text, whole
 from claimed_med.dicom.pixels import read_stored, real_values, truncated
 from claimed_med.errors import ContractError, InputError
 from claimed_med.payload import files_below
@@ -37,6 +37,7 @@ NO_IMAGE = frozenset(
         "1.2.840.10008.5.1.4.1.1.481.2",  # RT Dose
     }
 )
+_COPY = Finding("RepeatedInstance", "another copy of an image that is there already: same identifier, place and pixels")
 _FATAL_BUT = {"drop_duplicates": {"DuplicatePosition"}, "resample_uneven": {"UnevenSpacing"}, "untilt": {"GantryTilt"}}
 
 
@@ -163,7 +164,8 @@ class Series:
         Raises:
             InputError: A finding refuses the volume, or pixel data are damaged; findings are attached.
         """
-        return self._volume
+        with quiet():
+            return self._volume
 
     def _read(self) -> hd.Volume:
         repaired = {name for wanted in self.wanted for name in _FATAL_BUT[wanted]}
@@ -200,10 +202,15 @@ def scan(source: Path | str | Sequence[Path]) -> Scan:
     Raises:
         InputError: The place does not exist.
     """
+    with quiet():
+        return _scan(_paths(source))
+
+
+def _scan(paths: Sequence[Path]) -> Scan:
     skipped: list[Skipped] = []
     others: list[OtherObject] = []
     images: list[Instance] = []
-    for path in _paths(source):
+    for path in paths:
         try:
             instance = open_instance(path)
         except NotReadable as damage:
@@ -213,6 +220,8 @@ def scan(source: Path | str | Sequence[Path]) -> Scan:
             images.append(instance)
         else:
             others.append(_other(path, instance.dataset))
+    images, copies = drop_copies(images)
+    skipped += [Skipped(path, _COPY) for path in copies]
     volumes = [_entry(series) for series in _volumes(images)]
     return Scan(tuple(sorted(volumes, key=lambda one: one.key)), tuple(others), tuple(skipped))
 
@@ -236,7 +245,8 @@ def read_series(
     unknown = sorted(set(repair) - set(repairing.REPAIRS))
     if unknown:
         raise ContractError("read_series", "unknown repair", got=", ".join(unknown), allowed=", ".join(repairing.REPAIRS))
-    found = _volumes(_open(source), frames)
+    with quiet():
+        found = _volumes(_open(source), frames)
     if len(found) != 1:
         told = "; ".join(f"{one.modality} {len(one.slices)} slices" for one in found[:10])
         raise InputError("series", "the files must hold one volume", got=f"{len(found)} ({told})" if told else "no image")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING
 
 import highdicom as hd
@@ -231,3 +232,15 @@ def _measurement(item: Dataset, segment: int) -> Measurement:
 def _code(item: Dataset) -> Code:
     value = item.get("CodeValue") or item.get("LongCodeValue") or item.get("URNCodeValue") or ""
     return Code(str(value), str(item.get("CodingSchemeDesignator", "")), str(item.get("CodeMeaning", "")))
+
+
+def to_html(report: Dataset) -> str:
+    """Return the measurements of a report as an HTML table; no patient attribute is in it."""
+    rows = "".join(
+        f"<tr><td>{row.segment}</td><td>{escape(row.name.meaning)}</td>"
+        f"<td>{escape(row.derivation.meaning) if row.derivation else ''}</td>"
+        f"<td>{row.value:g}</td><td>{escape(row.unit.value)}</td></tr>"
+        for row in decode(report)
+    )
+    head = "".join(f"<th>{name}</th>" for name in ("segment", "measurement", "derivation", "value", "unit"))
+    return f"<table><tr>{head}</tr>{rows}</table>"

@@ -19,6 +19,7 @@ from claimed_med.run import parser
 from claimed_med.targets import kfp
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterator
 
     from claimed_med.component import Component
@@ -48,7 +49,9 @@ def words_complete(component: Component) -> None:
     """Summary, ports and settings are described, nothing else is, and sections stand in their order."""
     contract, words = component.contract, parse(component.function.__doc__)
     expect(contract.summary, component, "the docstring has no summary")
-    expect(len(contract.summary) <= LONGEST_SUMMARY, component, f"the summary is longer than {LONGEST_SUMMARY} characters")
+    expect(
+        len(contract.summary) <= LONGEST_SUMMARY, component, f"the summary is longer than {LONGEST_SUMMARY} characters"
+    )
     arguments = {one.name for one in (*contract.inputs, *contract.settings)}  # type: ignore[attr-defined]
     outputs = {one.name for one in contract.outputs}
     for section, described, wanted in (("Args", words.args, arguments), ("Returns", words.returns, outputs)):
@@ -78,7 +81,7 @@ def defaults_in_range(component: Component) -> None:
         try:
             parse_argument(setting, to_argument(setting, setting.default), component.contract.name)
         except ContractError as error:
-            expect(False, component, f"the default of {setting.name} is not allowed: {error}")  # noqa: FBT003
+            expect(False, component, f"the default of {setting.name} is not allowed: {error}")
 
 
 def unit_suffix(component: Component) -> None:
@@ -87,7 +90,11 @@ def unit_suffix(component: Component) -> None:
         ending = setting.name.rsplit("_", 1)[-1]
         if setting.unit:
             suffix = SUFFIXES.get(setting.unit, re.sub(r"\W", "", setting.unit).lower())
-            expect(setting.name.endswith(f"_{suffix}"), component, f"{setting.name} is in {setting.unit}: call it *_{suffix}")
+            expect(
+                setting.name.endswith(f"_{suffix}"),
+                component,
+                f"{setting.name} is in {setting.unit}: call it *_{suffix}",
+            )
         elif setting.type in {int, float} and "_" in setting.name:
             expect(ending not in KNOWN_SUFFIXES, component, f"{setting.name} needs Unit(...) in its annotation")
 
@@ -109,7 +116,7 @@ def command_line(component: Component) -> None:
     for setting in contract.settings:
         expect(setting.option in text, component, f"the help does not name {setting.name}")
         for value in _values(setting):
-            given = line.parse_args([*ports, setting.option, to_argument(setting, value)])
+            given = _parsed(component, line, [*ports, setting.option, to_argument(setting, value)])
             back = parse_argument(setting, getattr(given, setting.name), contract.name)
             expect(back == value, component, f"{setting.option} {value!r} comes back as {back!r}")
 
@@ -146,6 +153,13 @@ def survives_pickling(component: Component) -> None:
     expect(inspect.signature(back) == inspect.signature(component), component, "loses its signature in pickling")
 
 
+def _parsed(component: Component, line: argparse.ArgumentParser, words: list[str]) -> argparse.Namespace:
+    try:
+        return line.parse_args(words)
+    except SystemExit:
+        raise CheckFailed(f"{component.contract.name}: the command line refuses {words[-2:]}") from None
+
+
 def _imported(tree: ast.Module) -> Iterator[str]:
     """Modules that are imported when the file is, typing-only blocks left out."""
     for node in tree.body:
@@ -158,7 +172,7 @@ def _imported(tree: ast.Module) -> Iterator[str]:
 
 
 def _is_light(module: str) -> bool:
-    return module.split(".")[0] in sys.stdlib_module_names or module == "claimed_med" or module in CORE
+    return module.split(".", maxsplit=1)[0] in sys.stdlib_module_names or module == "claimed_med" or module in CORE
 
 
 def _values(setting: Setting) -> list[Any]:

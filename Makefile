@@ -15,7 +15,7 @@ demo: .venv/.demo ## run the main job on a made study, or on yours: make demo ST
 	@$(BIN)/python -m claimed_med data demo --study "$(STUDY)" --out "$(OUT)"
 
 test: .venv/.dev ## run all tests but the slow ones
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow and not gpu and not container and not orthanc and not slurm"
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not slow and not gpu and not container and not orthanc and not slurm"
 
 soak: .venv/.dev ## run the slow tests too
 	$(BIN)/python -m pytest -m "not gpu and not container and not orthanc and not slurm"

@@ -214,7 +214,7 @@ class DicomSeries(_Dicom):
                 do="use DicomCollection(path).series() and choose one",
                 findings=[one.finding for one in found.skipped],
             )
-        return read_series(found.volumes[0].files, frames=found.volumes[0].frames)
+        return found.volumes[0].series
 
     def _repr_png_(self) -> bytes:
         from claimed_med.imaging.render import mosaic, png

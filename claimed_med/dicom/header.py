@@ -9,10 +9,14 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from pydicom import Dataset, dcmread
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from claimed_med.dicom.finding import Finding
@@ -23,6 +27,9 @@ if TYPE_CHECKING:
 
 PIXEL_TAGS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 UNDEFINED = 0xFFFFFFFF
+UNREADABLE = (ValueError, TypeError, OverflowError, IndexError, KeyError, AttributeError, NotImplementedError)
+LARGEST_MM = 1e9
+_TEXT = frozenset({"DS", "IS", "CS", "UI", "LO", "SH", "DA", "TM", "AS"})
 NATIVE = frozenset({ImplicitVRLittleEndian, ExplicitVRLittleEndian})
 _DICOMDIR = "1.2.840.10008.1.3.10"
 _LONG_HEADER, _SHORT_HEADER = 12, 8
@@ -53,7 +60,7 @@ class Instance:
     @property
     def sop_uid(self) -> str:
         """SOPInstanceUID, '' when absent."""
-        return str(self.dataset.get("SOPInstanceUID") or "")
+        return text(self.dataset, "SOPInstanceUID")
 
     @property
     def n_frames(self) -> int:
@@ -150,11 +157,15 @@ def instance_of(dataset: Dataset) -> Instance:
 
 
 def number(dataset: Dataset, keyword: str, default: float | None = None) -> float | None:
-    """A header value as a float, or `default` when it is absent or no number."""
+    """A header value as a float (the first of several), or `default` when it is absent or no number."""
     try:
-        value = dataset.get(keyword)
-        return default if value is None or value == "" else float(value[0] if _several(value) else value)
-    except (ValueError, TypeError, OverflowError, IndexError):
+        value = _value(dataset, keyword)
+        if isinstance(value, str):
+            value = value.split("\\", 1)[0]
+        elif _several(value):
+            value = value[0]
+        return default if value is None or value == "" else float(value)
+    except UNREADABLE:
         return default
 
 
@@ -167,21 +178,48 @@ def whole(dataset: Dataset, keyword: str, default: int = 0) -> int:
 def numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
     """A header value as `count` finite floats, or None."""
     try:
-        values = tuple(float(value) for value in dataset.get(keyword) or ())
-    except (ValueError, TypeError, OverflowError):
+        value = _value(dataset, keyword)
+        values = tuple(float(one) for one in (value.split("\\") if isinstance(value, str) else value or ()))
+    except UNREADABLE:
         return None
-    return values if len(values) == count and all(abs(value) < 1e9 for value in values) else None  # noqa: PLR2004
+    return values if len(values) == count and all(abs(one) < LARGEST_MM for one in values) else None
 
 
 def text(dataset: Dataset, keyword: str) -> str:
-    """A header value as text, '' when it is absent or cannot be decoded."""
+    """A header value as text (several joined by backslashes), '' when it is absent or cannot be decoded."""
     try:
-        value = dataset.get(keyword)
-    except Exception:  # noqa: BLE001 - any damaged value is an absent one here
+        value = _value(dataset, keyword)
+    except UNREADABLE:
         return ""
     if value is None:
         return ""
     return "\\".join(map(str, value)) if _several(value) else str(value)
+
+
+def _value(dataset: Dataset, keyword: str) -> Any:
+    """A header value: text and 16-bit numbers straight from the file's bytes, all else as pydicom converts it.
+
+    Converting thousands of elements costs more time than reading their files.
+    """
+    tag, vr = _known(keyword)
+    try:
+        element = dataset.get_item(tag)
+    except KeyError:
+        return None
+    raw = element.value if isinstance(element, RawDataElement) else None
+    if not isinstance(raw, bytes):
+        return dataset.get(keyword)
+    if vr in _TEXT:
+        return raw.decode("latin-1").strip(" \0")
+    if vr == "US" and len(raw) == 2:  # noqa: PLR2004
+        return int.from_bytes(raw, "little" if element.is_little_endian else "big")
+    return dataset.get(keyword)
+
+
+@cache
+def _known(keyword: str) -> tuple[BaseTag, str]:
+    tag = Tag(keyword)
+    return tag, dictionary_VR(tag)
 
 
 def _several(value: object) -> bool:

@@ -76,6 +76,7 @@ class VolumeEntry:
         study_uid: StudyInstanceUID.
         series_uid: SeriesInstanceUID.
         patient_key_source: PatientID, for grouping in memory only.
+        series: The volume itself, headers read.
     """
 
     key: str
@@ -87,6 +88,7 @@ class VolumeEntry:
     study_uid: str
     series_uid: str
     patient_key_source: str
+    series: Series = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -380,6 +382,7 @@ def _entry(series: Series) -> VolumeEntry:
         text(header, "StudyInstanceUID"),
         text(header, "SeriesInstanceUID"),
         text(header, "PatientID"),
+        series,
     )
 
 

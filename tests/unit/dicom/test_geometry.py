@@ -206,7 +206,7 @@ def test_a_range_that_needs_more_than_16_bits_becomes_float(tmp_path):
 
 
 def test_an_unsigned_range_with_a_negative_intercept_stays_exact(tmp_path):
-    stored = np.array([0, 1, 32768, 60000, 65535], np.uint16).repeat(ROWS)[None, :].reshape(1, ROWS, COLUMNS)
+    stored = np.resize(np.array([0, 1, 32768, 60000, 65535], np.uint16), (1, ROWS, COLUMNS))
     write_series(tmp_path, stored, spacing_mm=SPACING, intercept=-32768)
     volume = read_series(sorted(tmp_path.iterdir())).volume()
     assert volume.array.dtype == np.int16

@@ -48,13 +48,13 @@ clean: ## remove caches and demo output; keeps .venv
 	$(PYTHON) -m venv .venv
 
 .venv/.demo: .venv/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable ".[torch,demo]"
+	$(BIN)/python -m pip install --quiet --editable ".[torch,demo,libjpeg]"
 	@touch $@
 
 .venv/.dev: .venv/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable ".[torch,demo,kfp,dev]"
+	$(BIN)/python -m pip install --quiet --editable ".[torch,demo,libjpeg,kfp,dev]"
 	@touch $@
 
 .venv/.bench: .venv/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable ".[torch,demo,kfp,dev,bench]"
+	$(BIN)/python -m pip install --quiet --editable ".[torch,demo,libjpeg,kfp,dev,bench]"
 	@touch $@

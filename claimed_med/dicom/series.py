@@ -26,7 +26,7 @@ from claimed_med.payload import files_below
 if TYPE_CHECKING:
     from claimed_med.dicom.pixels import Array
 
-__all__ = ["Finding", "OtherObject", "Scan", "Series", "Skipped", "VolumeEntry", "read_series", "scan"]
+__all__ = ["Finding", "OtherObject", "Scan", "Series", "Skipped", "VolumeEntry", "read_series", "require_modality", "scan"]
 
 # Objects with pixels that are derived from others and are no images of a patient by themselves.
 NO_IMAGE = frozenset(
@@ -259,6 +259,22 @@ def read_series(
         series.repairs += done
         series.wanted = tuple(name for name in repair if name != "drop_duplicates")
     return series
+
+
+def require_modality(where: str, series: Series, *modalities: str, min_slices: int = 1) -> None:
+    """Refuse a series of another modality, or with too few slices, before any pixel is read.
+
+    Raises:
+        InputError: It is not what the algorithm was made for.
+    """
+    if series.modality not in modalities:
+        raise InputError(
+            where, "the modality does not fit", got=series.modality or "none", allowed=" or ".join(modalities), do="choose another series"
+        )
+    if len(series.slices) < min_slices:
+        raise InputError(
+            where, "the series has too few slices", got=len(series.slices), allowed=f"at least {min_slices}", do="choose another series"
+        )
 
 
 def _open(source: Iterable[Any]) -> list[Instance]:

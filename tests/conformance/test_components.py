@@ -16,6 +16,6 @@ def _all():
             yield pytest.param(check, id=f"{name}-{check_name}", marks=group)
 
 
-@pytest.mark.parametrize("check", _all())
+@pytest.mark.parametrize("check", list(_all()))
 def test_component(check):
     check()

@@ -35,6 +35,7 @@ MILLILITER = Code("ml", "UCUM", "milliliter")
 MILLIMETER = Code("mm", "UCUM", "millimeter")
 SQUARE_MILLIMETER = Code("mm2", "UCUM", "square millimeter")
 HOUNSFIELD_UNIT = Code("[hnsf'U]", "UCUM", "Hounsfield unit")
+BECQUEREL_PER_MILLILITER = Code("Bq/ml", "UCUM", "Becquerels/milliliter")
 NO_UNIT = Code("1", "UCUM", "no units")
 
 

@@ -12,7 +12,11 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/.demo ## run the main job on a made study, or on yours: make demo STUDY=/path
-	@$(BIN)/python -m claimed_med data demo --study "$(STUDY)" --out "$(OUT)"
+	@study="$(STUDY)"; \
+	if [ -z "$$study" ]; then study=$$($(BIN)/claimed-med data make brain-mr) || exit $$?; fi; \
+	$(BIN)/claimed-med pipeline run segment_and_report --set path="$$study" --out "$(OUT)" || exit $$?; \
+	echo; echo "Look at $(OUT)/: pictures, DICOM SEG and SR. Where each came from:"; \
+	echo "  $(BIN)/claimed-med lineage show $(OUT)"; echo "  $(BIN)/claimed-med lineage verify $(OUT)"
 
 test: .venv/.dev ## run all tests but the slow ones
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not slow and not gpu and not container and not orthanc and not slurm"

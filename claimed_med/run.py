@@ -29,6 +29,7 @@ from claimed_med.handles import KINDS, DicomCollection, DicomSeries, Handle
 from claimed_med.lineage import UnitRecord, now
 from claimed_med.mapping import map_units
 from claimed_med.progress import progress
+from claimed_med.workers import limit_threads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -78,6 +79,7 @@ def main(argv: Sequence[str]) -> int:
     if not argv or argv[0] in {"-h", "--help"}:
         print("usage: claimed-med run NAME --PORT PATH --SETTING VALUE ...\nnames: claimed-med list")
         return 0 if argv else 2
+    limit_threads(1)  # before any numeric library is imported
     try:
         component = registry.get(argv[0])
         arguments = parser(component.contract).parse_args(list(argv[1:]))

@@ -141,6 +141,7 @@ def component_yaml(component: Component) -> None:
         }
         loaded(**sources)
 
+    pipeline.__annotations__ = {}  # kfp would take the text 'None' for a type
     with tempfile.TemporaryDirectory() as folder:
         made = dsl.pipeline(name="check")(pipeline)
         compiler.Compiler().compile(made, str(Path(folder) / "pipeline.yaml"))

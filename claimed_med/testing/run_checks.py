@@ -15,7 +15,7 @@ from claimed_med.handles import KINDS, _Dicom
 from claimed_med.payload import LINEAGE, UNITS, digest_files, files_below, folder_digest
 from claimed_med.provenance.verify import verify
 from claimed_med.testing.contract_checks import expect
-from claimed_med.testing.example import PLANTED_WORDS, Example, example_of
+from claimed_med.testing.example import PLANTED_WORDS, Example, Finished, example_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,13 +86,7 @@ def same_bytes(component: Component) -> None:
 def no_patient_attribute(component: Component) -> None:
     """Neither what was printed, nor a record, nor a JSON report holds what identifies the patient of the example."""
     example = _done(component)
-    planted = [*PLANTED_WORDS, *_identifying(example)]
-    written = {"what was printed": example.first.text}
-    for path in sorted(example.first.out.rglob("*.json")):
-        written[path.relative_to(example.first.out).as_posix()] = path.read_text(encoding="utf-8")
-    for name, text in written.items():
-        found = [f"the value of {word[:2]}..." for word in planted if word.lower() in text.lower()]
-        expect(not found, component, f"{name} holds {', '.join(found)}, which identifies the patient")
+    _expect_anonymous(component, example, example.first)
 
 
 def lineage_verifies(component: Component) -> None:
@@ -140,6 +134,7 @@ def wrong_modality_refused(component: Component) -> None:
     run = example.again(inputs)
     expect(run.code == 3, component, f"takes a series of another modality: exit code {run.code}, not 3 (InputError)")
     expect("Traceback" not in run.text, component, "shows a traceback for a series of another modality")
+    _expect_anonymous(component, example, run)
     for port in component.contract.outputs:
         for unit in _units(run.out / port.name):
             expect(unit["error"] == "InputError", component, f"refuses another modality with {unit['error']}")
@@ -149,6 +144,16 @@ def _done(component: Component) -> Example:
     example = example_of(component)
     expect(example.first.code == 0, component, f"ends with exit code {example.first.code} on its example")
     return example
+
+
+def _expect_anonymous(component: Component, example: Example, run: Finished) -> None:
+    planted = [*PLANTED_WORDS, *_identifying(example)]
+    written = {"what was printed": run.text}
+    for path in sorted(run.out.rglob("*.json")):
+        written[path.relative_to(run.out).as_posix()] = path.read_text(encoding="utf-8")
+    for name, text in written.items():
+        found = sorted({f"{word[:3]}..." for word in planted if word.lower() in text.lower()})
+        expect(not found, component, f"{name} holds {', '.join(found)}, which identifies the patient")
 
 
 def _dicom_ports(component: Component) -> list[Port]:

@@ -94,7 +94,11 @@ BROKEN = {
         ("    counts =", '    capture.StudyInstanceUID = "1.2.3"\n    counts ='),
         ("    counts =", "    del capture.ConversionType\n    counts ="),
     ],
-    "wrong_modality_refused": [('if ct.modality != "CT":', "if False:"), ("raise InputError(", "raise ValueError(")],
+    "wrong_modality_refused": [
+        ("got=ct.modality", "got=ct.headers[0].PatientName"),
+        ('if ct.modality != "CT":', "if False:"),
+        ("raise InputError(", "raise ValueError("),
+    ],
 }
 
 

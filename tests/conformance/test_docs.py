@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from claimed_med import errors
 from claimed_med.cli import main
-from claimed_med.testing import phantoms
+from claimed_med.dicom.finding import NAMES
+from claimed_med.dicom.repair import REPAIRS
+from claimed_med.testing import phantoms, run_checks
+from claimed_med.testing.checks import ALWAYS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -85,3 +90,36 @@ def test_block_that_is_not_executed_says_why(page):
 def test_links_lead_somewhere(page):
     broken = [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()]
     assert broken == []
+
+
+def test_every_finding_is_explained():
+    text = (ROOT / "docs/reading.md").read_text()
+    assert [name for name, words in NAMES.items() if f"| `{name}` | {words} |" not in text] == []
+
+
+def test_every_repair_is_explained():
+    text = (ROOT / "docs/reading.md").read_text()
+    assert [name for name in REPAIRS if f"| `{name}` |" not in text] == []
+
+
+def test_every_check_of_the_battery_is_explained():
+    text = (ROOT / "docs/adding-a-component.md").read_text()
+    named = {*ALWAYS, run_checks.valid_dicom, run_checks.wrong_modality_refused}
+    assert [check.__name__ for check in named if f"| `{check.__name__}` |" not in text] == []
+
+
+def test_every_exit_code_is_explained():
+    text = (ROOT / "docs/running.md").read_text()
+    codes = {one.exit_code for one in vars(errors).values() if isinstance(one, type) and hasattr(one, "exit_code")}
+    assert [code for code in codes if f"| {code} |" not in text] == []
+
+
+def test_every_dependency_is_explained_with_its_pin():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pins = [*project["dependencies"], *(pin for pins in project["optional-dependencies"].values() for pin in pins)]
+    text = (ROOT / "docs/dependencies.md").read_text()
+    missing = []
+    for name, version in (pin.split("==") for pin in pins):
+        shown = re.sub(r"^pylibjpeg-(?!libjpeg)", "-", name)
+        missing += [name] if shown not in text or version not in text else []
+    assert missing == []

@@ -10,7 +10,7 @@ from claimed_med.errors import ContractError, OutputError
 
 @pytest.fixture
 def checkout(tmp_path):
-    (tmp_path / "README.md").write_text(f"# x\n{generate.BEGIN}old\n{generate.END}after\n")
+    (tmp_path / "README.md").write_text(f"# x\n{generate.BEGIN}OUTDATED\n{generate.END}after\n")
     generate.main(["--root", str(tmp_path)])
     return tmp_path
 
@@ -25,7 +25,7 @@ def test_text_around_the_table_stays(checkout):
     text = (checkout / "README.md").read_text()
     assert text.startswith("# x\n")
     assert text.endswith("after\n")
-    assert "old" not in text
+    assert "OUTDATED" not in text
 
 
 def test_edited_file_is_named(checkout):

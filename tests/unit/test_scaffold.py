@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -102,3 +103,9 @@ def test_existing_file_is_never_overwritten(tmp_path):
 def test_name_that_is_not_verb_object_is_refused(tmp_path, name):
     with pytest.raises(ContractError, match="verb_object"):
         scaffold.create(name, tmp_path, "analyze")
+
+
+def test_example_notebook_of_the_project_becomes_a_component(tmp_path):
+    path = next((Path(__file__).resolve().parents[2] / "notebooks").glob("segment_brain.ipynb"))
+    module, _ = scaffold.create("count_shiny", tmp_path, "analyze", path)
+    assert registry.get(str(module)).contract.inputs[0].kind == "DicomSeries"

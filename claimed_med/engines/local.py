@@ -1,0 +1,407 @@
+"""Run a compiled pipeline on this machine: independent tasks at once, finished ones from the cache.
+
+The scheduler is one thread per waiting task; each container task is forked from the server of its image.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from claimed_med import registry
+from claimed_med.engines.cache import Cache, digest_of
+from claimed_med.engines.condition import evaluate
+from claimed_med.engines.forkserver import ForkServer
+from claimed_med.engines.ir import Pipeline, as_text, constant
+from claimed_med.engines.report import Report
+from claimed_med.errors import ClaimedMedError, EngineError
+from claimed_med.execute import full_settings, location_digests
+from claimed_med.component import parse_argument
+from claimed_med.workers import n_cores
+
+_PARAMETER, _ARTIFACT = "parameters", "artifacts"
+
+
+@dataclass
+class Values:
+    """What flows between tasks: parameters, and artifacts as (folder, payload digest)."""
+
+    parameters: dict[str, Any] = field(default_factory=dict)
+    artifacts: dict[str, tuple[Path, str]] = field(default_factory=dict)
+
+
+class Skipped(Exception):  # noqa: N818 - an outcome of a task
+    """A task that was not run: its condition is false, or a task before it failed or was skipped."""
+
+
+class Failed(Exception):  # noqa: N818 - an outcome of a task
+    """A task that failed; carries the exit code."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(str(code))
+        self.code = code
+
+
+class LocalEngine:
+    """Runs pipelines.
+
+    Args:
+        out: The run folder: `<task>/<port>/`; it may be that of a run that was killed.
+        cache: Where finished tasks are kept, or None.
+        report: Is told of every event.
+        workers: Tasks at once; by default one per core.
+    """
+
+    def __init__(self, out: Path, *, cache: Cache | None, report: Report, workers: int = 0) -> None:
+        self.out = out.resolve()
+        self.cache = cache
+        self.report = report
+        self.workers = workers or n_cores()
+        self.slots = threading.BoundedSemaphore(self.workers)
+        self.servers: dict[str, ForkServer] = {}
+        self.lock = threading.Lock()
+        self.stopping = False
+
+    def run(self, pipeline: Pipeline, given: Mapping[str, Any]) -> int:
+        """Run a pipeline; the exit code: 0, or that of the first task that failed.
+
+        Args:
+            pipeline: Loaded and checked.
+            given: Pipeline parameters by name, as texts.
+
+        Raises:
+            EngineError: A parameter that the pipeline does not have, or one without a value.
+        """
+        values = Values(parameters_of(pipeline, given))
+        (self.out / "logs").mkdir(parents=True, exist_ok=True)
+        try:
+            self._dag(pipeline, pipeline.root["dag"], values, self.out, "")
+        except Failed as failure:
+            return failure.code
+        except Skipped:
+            return EngineError.exit_code
+        finally:
+            self.stopping = True
+            for server in self.servers.values():
+                server.close()
+        return 0
+
+    def _dag(self, pipeline: Pipeline, dag: Mapping[str, Any], values: Values, folder: Path, path: str) -> Values:
+        tasks: dict[str, Any] = dag.get("tasks", {})
+        done: dict[str, Future[Values]] = {name: Future() for name in tasks}
+        threads = [
+            threading.Thread(target=self._settle, args=(pipeline, name, task, values, done, folder, path), daemon=True)
+            for name, task in tasks.items()
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        failures = [error for one in done.values() if isinstance(error := one.exception(), Failed)]
+        if failures:
+            raise failures[0]
+        return _outputs(dag, values, done)
+
+    def _settle(
+        self,
+        pipeline: Pipeline,
+        name: str,
+        task: Mapping[str, Any],
+        values: Values,
+        done: Mapping[str, Future[Values]],
+        folder: Path,
+        path: str,
+    ) -> None:
+        title = f"{path}{name}"
+        try:
+            always = task.get("triggerPolicy", {}).get("strategy") == "ALL_UPSTREAM_TASKS_COMPLETED"
+            for before in task.get("dependentTasks", []):
+                error = done[before].exception()
+                if error is not None and not always:
+                    raise Skipped
+            inputs = _inputs(task, values, done)
+            condition = task.get("triggerPolicy", {}).get("condition", "")
+            if condition and not evaluate(condition, inputs.parameters):
+                raise Skipped
+            done[name].set_result(self._run_task(pipeline, name, task, inputs, folder, title))
+        except (Skipped, Failed) as outcome:
+            if isinstance(outcome, Skipped):
+                self.report.skipped(title)
+            done[name].set_exception(outcome)
+        except ClaimedMedError as error:
+            self.report.failed(title, error.exit_code, str(error))
+            done[name].set_exception(Failed(error.exit_code))
+        except Exception as error:  # noqa: BLE001 - a fault of the engine must end the run, not hang it
+            self.report.failed(title, 1, f"engine: an unexpected {type(error).__name__}; please report it")
+            done[name].set_exception(Failed(1))
+
+    def _run_task(
+        self, pipeline: Pipeline, name: str, task: Mapping[str, Any], inputs: Values, folder: Path, title: str
+    ) -> Values:
+        component = pipeline.components[task["componentRef"]["name"]]
+        if "parameterIterator" in task:
+            return self._loop(pipeline, name, task, component, inputs, folder, title)
+        _fill_defaults(component, inputs)
+        if "dag" in component:
+            return self._dag(pipeline, component["dag"], inputs, folder / name, f"{title}/")
+        retries = int(task.get("retryPolicy", {}).get("maxRetryCount", 0))
+        return self._container(pipeline, component, inputs, folder / name, title, retries)
+
+    def _loop(
+        self,
+        pipeline: Pipeline,
+        name: str,
+        task: Mapping[str, Any],
+        component: Mapping[str, Any],
+        inputs: Values,
+        folder: Path,
+        title: str,
+    ) -> Values:
+        iterator = task["parameterIterator"]
+        items = iterator["items"]
+        listed = json.loads(items["raw"]) if "raw" in items else inputs.parameters[items["inputParameter"]]
+        limit = threading.Semaphore(int(task.get("iteratorPolicy", {}).get("parallelismLimit", 0)) or len(listed) or 1)
+        results: list[Future[Values]] = [Future() for _ in listed]
+
+        def one(index: int, item: Any) -> None:
+            mine = Values({**inputs.parameters, iterator["itemInput"]: item}, dict(inputs.artifacts))
+            with limit:
+                try:
+                    _fill_defaults(component, mine)
+                    place = folder / f"{name}-{index}"
+                    results[index].set_result(self._dag(pipeline, component["dag"], mine, place, f"{title}-{index}/"))
+                except (Failed, Skipped) as outcome:
+                    results[index].set_exception(outcome)
+
+        threads = [threading.Thread(target=one, args=pair, daemon=True) for pair in enumerate(listed)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        failures = [error for one_result in results if isinstance(error := one_result.exception(), Failed)]
+        if failures:
+            raise failures[0]
+        collected = [one_result.result() for one_result in results if one_result.exception() is None]
+        names = component.get("outputDefinitions", {}).get("parameters", {})
+        return Values({key: [one_value.parameters.get(key) for one_value in collected] for key in names})
+
+    def _container(
+        self, pipeline: Pipeline, component: Mapping[str, Any], inputs: Values, folder: Path, title: str, retries: int
+    ) -> Values:
+        container = pipeline.container(dict(component))
+        found = registry.get(container["command"][2])
+        contract = found.contract
+        texts = {name: as_text(value, _kind(component, name)) for name, value in inputs.parameters.items()}
+        given = {one.name: parse_argument(one, texts[one.name], contract.name) for one in contract.settings if one.name in texts}
+        settings = full_settings(contract, given)
+        ports = {port.name: folder / port.name for port in contract.outputs if not port.is_value}
+        files = {port.name: folder / port.name for port in contract.outputs if port.is_value}
+        self.report.started(title)
+        key = ""
+        if self.cache is not None:
+            digests = {name: inputs.artifacts[name][1] for name in (port.name for port in contract.inputs)}
+            key = self.cache.key(found, settings, digests, location_digests(contract, settings))
+            entry = self.cache.find(key)
+            if entry is not None and self.cache.restore(entry, ports):
+                for name, text in entry.values.items():
+                    files[name].parent.mkdir(parents=True, exist_ok=True)
+                    files[name].write_text(text)
+                self.report.finished(title, ports, cached=True)
+                return _results(component, ports, entry.digests, entry.values)
+        argv = [contract.name, *(_word(word, texts, inputs, folder) for word in container.get("args", []))]
+        if found.contract.category == "local":
+            argv[0] = str(found.path)
+        self._fork_until_done(contract.image, argv, title, retries)
+        digests = {name: digest_of(place) for name, place in ports.items()}
+        values = {name: place.read_text() for name, place in files.items()}
+        if self.cache is not None:
+            self.cache.store(key, ports, values)
+        self.report.finished(title, ports, cached=False)
+        return _results(component, ports, digests, values)
+
+    def _fork_until_done(self, image: str, argv: list[str], title: str, retries: int) -> None:
+        log = self.out / "logs" / f"{title.replace('/', '.')}.log"
+        for attempt in range(retries + 1):
+            with self.slots:
+                if self.stopping:
+                    raise Skipped
+                log.unlink(missing_ok=True)
+                code = self._fork(image, argv, title, log)
+            if code == 0:
+                return
+            if attempt < retries:
+                self.report.retried(title, attempt + 1)
+        told = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+        self.report.failed(title, code, _reason(code, told))
+        raise Failed(code if code > 0 else EngineError.exit_code)
+
+    def _fork(self, image: str, argv: list[str], title: str, log: Path) -> int:
+        share = max(1, self.workers // max(1, self.report.n_running))
+        environment = {
+            "CLAIMED_MED_FORK": "1",
+            "CLAIMED_MED_ENGINE": "local",
+            "CLAIMED_MED_WORKERS": str(share),
+        }
+        for name in (registry.ENVIRONMENT, "SOURCE_DATE_EPOCH"):
+            if name in os.environ:
+                environment[name] = os.environ[name]
+        if sys.platform == "darwin":
+            return _spawned(argv, environment, log)
+        reader, writer = os.pipe()
+        watcher = threading.Thread(target=self._watch, args=(title, reader), daemon=True)
+        watcher.start()
+        done = self._server(image).submit(argv, environment, str(log), writer)
+        os.close(writer)
+        return done.result()
+
+    def _watch(self, title: str, reader: int) -> None:
+        with os.fdopen(reader, encoding="utf-8") as lines:
+            for line in lines:
+                told = json.loads(line)
+                self.report.progress(title, told["units_done"], told["units_total"])
+
+    def _server(self, image: str) -> ForkServer:
+        with self.lock:
+            if image not in self.servers:
+                self.servers[image] = ForkServer(image)
+            return self.servers[image]
+
+
+def parameters_of(pipeline: Pipeline, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Pipeline parameters with their types; texts are converted.
+
+    Raises:
+        EngineError: An unknown name, a missing value, or a text of another type.
+    """
+    declared = pipeline.parameters()
+    unknown = sorted(set(given) - set(declared))
+    if unknown:
+        raise EngineError(pipeline.name, "unknown parameter", got=", ".join(unknown), allowed=", ".join(sorted(declared)))
+    values = {}
+    for name, told in declared.items():
+        if name in given:
+            values[name] = _converted(pipeline.name, name, told.get("parameterType", "STRING"), given[name])
+        elif "defaultValue" in told or told.get("isOptional"):
+            values[name] = told.get("defaultValue", "")
+        else:
+            raise EngineError(pipeline.name, f"parameter {name} has no value", do=f"add --set {name}=VALUE")
+    return values
+
+
+def _converted(where: str, name: str, kind: str, text: Any) -> Any:
+    try:
+        if kind == "STRING" or not isinstance(text, str):
+            return text
+        if kind == "NUMBER_INTEGER":
+            return int(text)
+        return {"NUMBER_DOUBLE": float}.get(kind, json.loads)(text)
+    except ValueError:
+        raise EngineError(where, f"parameter {name} must be a {kind.lower().replace('_', ' ')}", got=repr(text)) from None
+
+
+def _inputs(task: Mapping[str, Any], values: Values, done: Mapping[str, Future[Values]]) -> Values:
+    told = task.get("inputs", {})
+    found = Values()
+    for name, source in told.get(_PARAMETER, {}).items():
+        if "runtimeValue" in source:
+            found.parameters[name] = constant(source["runtimeValue"])
+        elif "componentInputParameter" in source:
+            if source["componentInputParameter"] in values.parameters:
+                found.parameters[name] = values.parameters[source["componentInputParameter"]]
+        else:
+            origin = source["taskOutputParameter"]
+            found.parameters[name] = done[origin["producerTask"]].result().parameters[origin["outputParameterKey"]]
+        if "parameterExpressionSelector" in source and name in found.parameters:
+            found.parameters[name] = _selected(found.parameters[name], source["parameterExpressionSelector"])
+    for name, source in told.get(_ARTIFACT, {}).items():
+        if "componentInputArtifact" in source:
+            found.artifacts[name] = values.artifacts[source["componentInputArtifact"]]
+        else:
+            origin = source["taskOutputArtifact"]
+            found.artifacts[name] = done[origin["producerTask"]].result().artifacts[origin["outputArtifactKey"]]
+    return found
+
+
+def _selected(value: Any, expression: str) -> Any:
+    """`parseJson(string_value)["key"]`: one item of a structure that a loop runs over."""
+    key = expression.removeprefix('parseJson(string_value)["').removesuffix('"]')
+    return (json.loads(value) if isinstance(value, str) else value)[key]
+
+
+def _fill_defaults(component: Mapping[str, Any], inputs: Values) -> None:
+    for name, told in component.get("inputDefinitions", {}).get(_PARAMETER, {}).items():
+        if name not in inputs.parameters and "defaultValue" in told:
+            inputs.parameters[name] = told["defaultValue"]
+
+
+def _kind(component: Mapping[str, Any], name: str) -> str:
+    return str(component.get("inputDefinitions", {}).get(_PARAMETER, {}).get(name, {}).get("parameterType", "STRING"))
+
+
+def _word(word: str, texts: Mapping[str, str], inputs: Values, folder: Path) -> str:
+    if not word.startswith("{{$."):
+        return word
+    _, name, rest = word.split("'")
+    if ".inputs.parameters" in word:
+        return texts[name]
+    if ".inputs.artifacts" in word:
+        return str(inputs.artifacts[name][0])
+    return str(folder / name) if rest else word
+
+
+def _results(
+    component: Mapping[str, Any], ports: Mapping[str, Path], digests: Mapping[str, str], values: Mapping[str, str]
+) -> Values:
+    kinds = component.get("outputDefinitions", {}).get(_PARAMETER, {})
+    parameters = {
+        name: _converted("task", name, kinds.get(name, {}).get("parameterType", "STRING"), text) for name, text in values.items()
+    }
+    return Values(parameters, {name: (path, digests[name]) for name, path in ports.items()})
+
+
+def _outputs(dag: Mapping[str, Any], values: Values, done: Mapping[str, Future[Values]]) -> Values:
+    found = Values()
+    told = dag.get("outputs", {})
+    for name, source in told.get(_PARAMETER, {}).items():
+        selectors = source.get("valueFromOneof", {}).get("parameterSelectors") or [source["valueFromParameter"]]
+        for one in selectors:
+            result = done[one["producerSubtask"]]
+            if result.exception() is None:
+                found.parameters[name] = result.result().parameters.get(one["outputParameterKey"])
+                break
+    for name, source in told.get(_ARTIFACT, {}).items():
+        for one in source.get("artifactSelectors", []):
+            result = done[one["producerSubtask"]]
+            if result.exception() is None and one["outputArtifactKey"] in result.result().artifacts:
+                found.artifacts[name] = result.result().artifacts[one["outputArtifactKey"]]
+                break
+    return found
+
+
+def _spawned(argv: list[str], environment: dict[str, str], log: Path) -> int:
+    import subprocess
+
+    with log.open("ab") as stream:
+        words = [sys.executable, "-m", "claimed_med", "run", *argv]
+        return subprocess.run(words, stdout=stream, stderr=stream, env={**os.environ, **environment}, check=False).returncode
+
+
+def _reason(code: int, log: str) -> str:
+    if code < 0:
+        import signal
+
+        return f"the task was killed by {signal.Signals(-code).name}, perhaps for lack of memory"
+    lines = [line for line in log.splitlines() if line.startswith("error: ")]
+    if lines:
+        return lines[-1].removeprefix("error: ")
+    summary = [line.strip() for line in log.splitlines() if line.strip()]
+    return "; ".join(summary[:6]) or f"the task ended with code {code}"
+
+

@@ -1,0 +1,147 @@
+"""`claimed-med pipeline list | show | run | compile`. Standard library only at the top."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from claimed_med.errors import EngineError
+
+if TYPE_CHECKING:
+    from claimed_med.engines.ir import Pipeline
+
+ENVIRONMENT = "CLAIMED_MED_PIPELINES"
+
+
+def main(words: list[str]) -> int:
+    """Run one pipeline command; the exit code."""
+    parser = argparse.ArgumentParser(prog="claimed-med pipeline", description="List, show, run or compile a pipeline.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="the prebuilt pipelines")
+    show = commands.add_parser("show", help="parameters and tasks of a pipeline")
+    show.add_argument("name", help="a name from the list, or a compiled .yaml file")
+    run = commands.add_parser("run", help="run a pipeline on this machine")
+    run.add_argument("name", help="a name from the list, or a compiled .yaml file")
+    run.add_argument("--set", action="append", default=[], metavar="PARAM=VALUE", help="a pipeline parameter; may be repeated")
+    run.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="run folder; that of a killed run is finished")
+    run.add_argument("--no-cache", action="store_true", help="run every task")
+    run.add_argument("--workers", type=int, default=0, metavar="N", help="tasks at once (default: one per core)")
+    make = commands.add_parser("compile", help="compile a pipeline with kfp")
+    make.add_argument("name", help="a name from the list, or a Python file")
+    make.add_argument("--out", type=Path, default=None, metavar="FILE", help="where to write (default: beside the source)")
+    make.add_argument("--check", action="store_true", help="only compare with the file that is there")
+    arguments = parser.parse_args(words)
+    actions = {"list": _list, "show": _show, "run": _run, "compile": _compile}
+    return actions[arguments.command](arguments)
+
+
+def folders() -> list[Path]:
+    """Where prebuilt pipelines are: CLAIMED_MED_PIPELINES, the checkout, the installed package."""
+    given = [Path(one) for one in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if one]
+    here = Path(__file__).parent
+    return [folder for folder in (*given, here.parent / "pipelines", here / "pipelines") if folder.is_dir()]
+
+
+def names() -> list[str]:
+    """Names of the prebuilt pipelines."""
+    return sorted({path.stem for folder in folders() for path in folder.glob("[!_]*.yaml")})
+
+
+def find(name: str, suffix: str) -> Path:
+    """The file of a pipeline, by name or path.
+
+    Raises:
+        EngineError: There is none.
+    """
+    if name.endswith(suffix):
+        path = Path(name)
+        if path.is_file():
+            return path
+    for folder in folders():
+        path = folder / f"{name.replace('-', '_')}{suffix}"
+        if path.is_file():
+            return path
+    raise EngineError("pipeline", "there is no such pipeline", got=repr(Path(name).name), allowed=", ".join(names()) or "none")
+
+
+def _list(_: argparse.Namespace) -> int:
+    for name in names():
+        print(f"{name:<28} {_first_line(find(name, '.yaml'))}")
+    return 0
+
+
+def _first_line(path: Path) -> str:
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("# Description: "):
+            return line.removeprefix("# Description: ").strip()
+    return ""
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from claimed_med.engines.ir import load
+
+    path = find(arguments.name, ".yaml")
+    pipeline = load(path)
+    print(f"{pipeline.name}: {_first_line(path)}\n\nparameters (--set NAME=VALUE):")
+    for name, told in pipeline.parameters().items():
+        default = f"default {told['defaultValue']!r}" if "defaultValue" in told else "required"
+        print(f"  {name:<20} {told.get('parameterType', 'STRING').lower():<15} {default}\n      {told.get('description', '')}".rstrip())
+    print("\ntasks:")
+    _tasks(pipeline, pipeline.root["dag"], 2)
+    return 0
+
+
+def _tasks(pipeline: Pipeline, dag: dict[str, dict[str, dict[str, dict[str, str]]]], indent: int) -> None:
+    for name, task in dag["tasks"].items():
+        component = pipeline.components[task["componentRef"]["name"]]
+        condition = task.get("triggerPolicy", {}).get("condition", "")
+        after = ", ".join(task.get("dependentTasks", []))
+        print(" " * indent + name + (f"  after {after}" if after else "") + (f"  if {condition}" if condition else ""))
+        if "dag" in component:
+            _tasks(pipeline, component["dag"], indent + 2)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from claimed_med.engines.cache import Cache, default_folder
+    from claimed_med.engines.ir import load
+    from claimed_med.engines.local import LocalEngine
+    from claimed_med.engines.report import Report
+
+    given = dict(_pair(word) for word in arguments.set)
+    pipeline = load(find(arguments.name, ".yaml"))
+    report = Report()
+    cache = None if arguments.no_cache else Cache(default_folder())
+    engine = LocalEngine(arguments.out, cache=cache, report=report, workers=arguments.workers)
+    try:
+        code = engine.run(pipeline, given)
+    finally:
+        report.close()
+    print(report.summary())
+    print(f"outputs: {arguments.out}/<task>/<port>/", file=sys.stderr)
+    return code
+
+
+def _pair(word: str) -> tuple[str, str]:
+    name, found, value = word.partition("=")
+    if not found:
+        raise EngineError("pipeline", "--set takes NAME=VALUE", got=repr(name))
+    return name, value
+
+
+def _compile(arguments: argparse.Namespace) -> int:
+    from claimed_med.engines.compile import compile_text
+    from claimed_med.payload import write_atomic
+
+    source = find(arguments.name, ".py")
+    target = arguments.out or source.with_suffix(".yaml")
+    text = compile_text(source)
+    if arguments.check:
+        same = target.is_file() and target.read_text(encoding="utf-8") == text
+        print(f"{target.name} is {'up to date' if same else 'out of date; run: claimed-med pipeline compile ' + source.stem}")
+        return 0 if same else EngineError.exit_code
+    write_atomic(target, text)
+    print(f"wrote {target.name}")
+    return 0

@@ -88,10 +88,10 @@ def card(name: str, folder: Path | None = None) -> Card:
 
 
 def root() -> Path:
-    """The folder in which data sets lie: CLAIMED_MED_DATA, else the user's cache."""
+    """The folder in which data sets lie: CLAIMED_MED_DATA, else the user's data folder."""
     given = os.environ.get(ENVIRONMENT, "")
-    cache = os.environ.get("XDG_CACHE_HOME", "") or Path.home() / ".cache"
-    return Path(given) if given else Path(cache) / "claimed_med" / "data"
+    share = os.environ.get("XDG_DATA_HOME", "") or Path.home() / ".local" / "share"
+    return Path(given) if given else Path(share) / "claimed_med"
 
 
 def locate(name: str, folder: Path | None = None) -> Path:
@@ -227,4 +227,4 @@ def _read(path: Path) -> Card:
 
 def _cards_folder() -> Path:
     checkout = _HERE.parent / "datasets"
-    return checkout if checkout.is_dir() else _HERE / "_shared" / "datasets"
+    return checkout if checkout.is_dir() else _HERE / "datasets"

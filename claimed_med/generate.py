@@ -7,6 +7,7 @@ Derived are `components/<category>/<name>/component.yaml`, `docs/components/*.md
 from __future__ import annotations
 
 import argparse
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,23 +36,21 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; fail when a file is out of date")
     parser.add_argument("--root", type=Path, default=checkout(), help="the checkout to write into (default: this one)")
     arguments = parser.parse_args(list(words))
-    wanted = files(arguments.root)
-    stale = out_of_date(arguments.root, wanted)
-    if arguments.check:
-        if stale:
-            names = ", ".join(path.as_posix() for path in stale)
-            raise OutputError("generate", "files are out of date", got=names, do="run: make generate")
-        print(f"{len(wanted)} generated files are up to date")
-        return 0
-    for path in stale:
-        target = arguments.root / path
-        if path not in wanted:
-            target.unlink()
-            continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(wanted[path], encoding="utf-8")
-        print(path.as_posix())
-    print(f"{len(stale)} of {len(wanted)} generated files written")
+    root: Path = arguments.root
+    wanted = files(root)
+    stale = out_of_date(root, wanted)
+    if not arguments.check:
+        _write(root, wanted, stale)
+    pipelines = compiled(root)
+    stale_pipelines = [path for path, text in pipelines.items() if not _holds(root / path, text)]
+    if not arguments.check:
+        _write(root, pipelines, stale_pipelines)
+        print(f"{len(stale + stale_pipelines)} of {len(wanted | pipelines)} generated files written")
+    elif stale + stale_pipelines:
+        names = ", ".join(path.as_posix() for path in stale + stale_pipelines)
+        raise OutputError("generate", "files are out of date", got=names, do="run: make generate")
+    else:
+        print(f"{len(wanted | pipelines)} generated files are up to date")
     return 0
 
 
@@ -84,6 +83,17 @@ def files(root: Path) -> dict[Path, str]:
     return wanted
 
 
+def compiled(root: Path) -> dict[Path, str]:
+    """The compiled pipelines: path relative to the checkout -> text; empty, with a line, where kfp is not installed."""
+    sources = sorted((root / "pipelines").glob("[!_]*.py"))
+    if sources and find_spec("kfp") is None:
+        print("pipelines are left as they are: kfp is not installed")
+        return {}
+    from claimed_med.engines.compile import compile_text
+
+    return {path.with_suffix(".yaml").relative_to(root): compile_text(path) for path in sources}
+
+
 def eager_names() -> dict[str, str]:
     """The public names that `import claimed_med` brings at once -> the module that defines each."""
     return {name: getattr(claimed_med, name).__module__ for name in claimed_med.__all__}
@@ -96,6 +106,17 @@ def out_of_date(root: Path, wanted: dict[Path, str]) -> list[Path]:
         found = (path.relative_to(root) for path in (root / folder).rglob(pattern))
         stale += [path for path in found if path not in wanted]
     return sorted(stale)
+
+
+def _write(root: Path, wanted: dict[Path, str], stale: list[Path]) -> None:
+    for path in stale:
+        target = root / path
+        if path in wanted:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(wanted[path], encoding="utf-8")
+        else:
+            target.unlink()
+        print(path.as_posix())
 
 
 def _holds(path: Path, text: str) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from pydicom import Dataset, dcmread
-from pydicom.datadict import dictionary_VR
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -202,6 +202,8 @@ def _value(dataset: Dataset, keyword: str) -> Any:
     Converting thousands of elements costs more time than reading their files.
     """
     tag, vr = _known(keyword)
+    if tag is None:
+        return dataset.get(keyword)
     try:
         element = dataset.get_item(tag)
     except KeyError:
@@ -217,9 +219,9 @@ def _value(dataset: Dataset, keyword: str) -> Any:
 
 
 @cache
-def _known(keyword: str) -> tuple[BaseTag, str]:
-    tag = Tag(keyword)
-    return tag, dictionary_VR(tag)
+def _known(keyword: str) -> tuple[BaseTag | None, str]:
+    number = tag_for_keyword(keyword)
+    return (None, "") if number is None else (Tag(number), dictionary_VR(number))
 
 
 def _several(value: object) -> bool:

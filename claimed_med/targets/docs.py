@@ -100,10 +100,8 @@ def _use(contract: Contract) -> str:
     arguments = [f'cm.{one.kind}("{one.name}/")' for one in contract.inputs]
     arguments += [f'{one.name}="{one.name}/"' for one in contract.settings if one.is_location]
     call = f"result = cm.{contract.function}({', '.join(arguments)})"
-    return (
-        f"```console\n$ {words}\n```\n\n"
-        f"<!-- not executed: the folders are placeholders -->\n```python\nimport claimed_med as cm\n\n{call}\n```"
-    )
+    note = "<!-- not executed: the folders are placeholders -->"
+    return f"{note}\n```console\n$ {words}\n```\n\n{note}\n```python\nimport claimed_med as cm\n\n{call}\n```"
 
 
 def _cell(text: str) -> str:

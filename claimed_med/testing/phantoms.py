@@ -250,10 +250,18 @@ def collection(folder: Path) -> Path:
     return folder
 
 
+def brain_mr(folder: Path) -> Path:
+    """The MNI152 template at 2 mm with a made skull: what a brain network recognises."""
+    from claimed_med.testing.brain_study import write_head
+
+    return write_head(folder, step=2)
+
+
 EXAMPLES: dict[str, Callable[[Path], Path]] = {
     "chest_ct": chest_ct,
     "empty_chest_ct": empty_chest_ct,
     "head_mr": head_mr,
+    "brain_mr": brain_mr,
     "collection": collection,
 }
 

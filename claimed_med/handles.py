@@ -19,7 +19,7 @@ from claimed_med.errors import InputError, OutputError
 from claimed_med.payload import LINEAGE, UNITS, VOLUME, copy_file, files_below, replace_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from claimed_med.lineage import Record
 
@@ -227,10 +227,25 @@ class DicomCollection(_Dicom):
     """Any mixture of studies. In memory: a list of `DicomSeries`."""
 
     def series(self) -> list[DicomSeries]:
-        """One handle per volume, each with `.findings`; what is refused is listed too."""
+        """One handle per volume, each with `.findings`; what is refused is listed too.
+
+        Raises:
+            InputError: The path does not exist.
+        """
         if self.object is not None:
             return list(self.object)
-        return [_SeriesFound(entry) for root in self._roots() for entry in self._volumes(root)]
+        from claimed_med.dicom.series import entry_of, scan
+
+        if self.files is not None:
+            return [_SeriesFound(entry) for entry in scan(self.paths()).volumes]
+        if self.path is None or not self.path.exists():
+            raise InputError(self.kind, "the path does not exist", do="check the path that was given")
+        units = self.path / UNITS
+        if not units.is_file():
+            return [_SeriesFound(entry) for entry in scan(self.path).volumes]
+        listed = json.loads(units.read_text(encoding="utf-8"))["units"]
+        done = [self.path / unit["key"] for unit in listed if unit["status"] == "done"]
+        return [_SeriesFound(entry_of(DicomSeries(folder).load())) for folder in done]
 
     def load(self) -> list[DicomSeries]:
         """The same as `series()`."""
@@ -242,26 +257,11 @@ class DicomCollection(_Dicom):
             return {name: path for name, path in files_below(self.path).items() if name != LINEAGE}
         if self.object is None:
             return super().payload()
-        return {f"{one.key}/{name}": content for one in self.object for name, content in one.payload().items()}
-
-    def _roots(self) -> Iterator[Path]:
-        if self.path is None:
-            raise InputError(self.kind, "has neither a path nor series")
-        if not self.path.exists():
-            raise InputError(self.kind, "the path does not exist", do="check the path that was given")
-        units = self.path / UNITS
-        if not units.is_file():
-            yield self.path
-            return
-        for unit in json.loads(units.read_text())["units"]:
-            if unit["status"] == "done":
-                yield self.path / unit["key"]
-
-    @staticmethod
-    def _volumes(root: Path) -> Iterator[Any]:
-        from claimed_med.dicom.series import scan
-
-        yield from scan(root).volumes
+        entries = {f"{one.key}/{name}": content for one in self.object for name, content in one.payload().items()}
+        fields = {"status": "done", "error": "", "text": "", "findings": []}
+        listed = [{"key": key, **fields} for key in sorted(one.key for one in self.object)]
+        entries[UNITS] = (json.dumps({"units": listed, "skipped": []}, indent=1, sort_keys=True) + "\n").encode()
+        return entries
 
     def _repr_html_(self) -> str:
         from html import escape

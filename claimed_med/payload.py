@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -93,7 +94,7 @@ def _reflink(source: int, target: int) -> bool:
 @contextmanager
 def replace_folder(target: Path) -> Iterator[Path]:
     """Fill a hidden folder beside `target`; it takes the name only when the block ends well."""
-    partial = target.parent / f"{PARTIAL}{target.name}-{os.getpid()}"
+    partial = target.parent / f"{PARTIAL}{target.name}-{_who()}"
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
@@ -107,7 +108,7 @@ def replace_folder(target: Path) -> Iterator[Path]:
 def move_into_place(partial: Path, target: Path) -> None:
     """Rename a finished folder to `target`, which is removed first when it is there."""
     if target.is_dir():
-        old = target.parent / f"{PARTIAL}old-{target.name}-{os.getpid()}"
+        old = target.parent / f"{PARTIAL}old-{target.name}-{_who()}"
         target.rename(old)
         partial.rename(target)
         shutil.rmtree(old)
@@ -117,9 +118,14 @@ def move_into_place(partial: Path, target: Path) -> None:
 
 def write_atomic(path: Path, text: str) -> None:
     """Write a text file all or nothing."""
-    partial = path.with_name(f"{PARTIAL}{path.name}-{os.getpid()}")
+    partial = path.with_name(f"{PARTIAL}{path.name}-{_who()}")
     with partial.open("w", encoding="utf-8") as stream:
         stream.write(text)
         stream.flush()
         os.fsync(stream.fileno())
     partial.replace(path)
+
+
+def _who() -> str:
+    """Names this thread of this process, so that two writers never share a working file."""
+    return f"{os.getpid()}-{threading.get_ident()}"

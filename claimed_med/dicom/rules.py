@@ -237,7 +237,8 @@ def _fault(rule: str, place: int, what: str) -> ContractError:
 
 def _reason(condition: Condition, header: Any) -> str:
     value = text(header, condition.keyword)
-    told = header_value(condition.keyword, value) if value else "no value"
+    shown = value if condition.keyword in VIRTUAL else header_value(condition.keyword, value)
+    told = shown if value else "no value"
     return f"{condition} is wanted; it is {told}"
 
 

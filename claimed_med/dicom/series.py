@@ -26,7 +26,7 @@ from claimed_med.payload import files_below
 if TYPE_CHECKING:
     from claimed_med.dicom.pixels import Array
 
-__all__ = ["Finding", "OtherObject", "Scan", "Series", "Skipped", "VolumeEntry", "read_series", "require_modality", "scan"]
+__all__ = ["Finding", "OtherObject", "Scan", "Series", "Skipped", "VolumeEntry", "entry_of", "read_series", "require_modality", "scan"]
 
 # Objects with pixels that are derived from others and are no images of a patient by themselves.
 NO_IMAGE = frozenset(
@@ -224,7 +224,7 @@ def _scan(paths: Sequence[Path]) -> Scan:
             others.append(_other(path, instance.dataset))
     images, copies = drop_copies(images)
     skipped += [Skipped(path, _COPY) for path in copies]
-    volumes = [_entry(series) for series in _volumes(images)]
+    volumes = [entry_of(series) for series in _volumes(images)]
     return Scan(tuple(sorted(volumes, key=lambda one: one.key)), tuple(others), tuple(skipped))
 
 
@@ -385,7 +385,8 @@ def _partial_frames(group: list[Frame]) -> dict[str, tuple[int, ...]] | None:
     return partial or None
 
 
-def _entry(series: Series) -> VolumeEntry:
+def entry_of(series: Series) -> VolumeEntry:
+    """What a scan lists of a volume."""
     header = series.headers[0]
     uids = tuple(instance.sop_uid for instance in series.instances)
     return VolumeEntry(

@@ -15,8 +15,10 @@ demo: .venv/.demo ## run the main job on a made study, or on yours: make demo ST
 	@study="$(STUDY)"; \
 	if [ -z "$$study" ]; then study=$$($(BIN)/claimed-med data make brain-mr) || exit $$?; fi; \
 	$(BIN)/claimed-med pipeline run segment_and_report --set path="$$study" --out "$(OUT)" || exit $$?; \
-	echo; echo "Look at $(OUT)/: pictures, DICOM SEG and SR. Where each came from:"; \
-	echo "  $(BIN)/claimed-med lineage show $(OUT)"; echo "  $(BIN)/claimed-med lineage verify $(OUT)"
+	echo; echo "What was made (open the pictures; the DICOM files go to any viewer or PACS):"; \
+	find "$(OUT)" \( -name picture.png -o -name segmentation.dcm -o -name report.dcm -o -name capture.dcm \) | sort | sed 's/^/  /'; \
+	echo "Where a file came from, and whether anything changed since:"; \
+	echo "  $(BIN)/claimed-med lineage show FILE"; echo "  $(BIN)/claimed-med lineage verify $(OUT)"
 
 test: .venv/.dev ## run all tests but the slow ones
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not slow and not gpu and not container and not orthanc and not slurm"

@@ -94,7 +94,7 @@ def render_overview(series: DicomSeries, segmentation: DicomSegmentation, /, *, 
     ...
 
 def segment_body(series: DicomSeries, /, *, threshold_hu: float = -300.0, table_mm: float = 10.0) -> DicomSegmentation:
-    """Segment the patient's body in a CT, air inside the body included and the table left out.
+    """Segment the body in a CT, air inside included and the table left out.
 
     Args:
         series: One CT series; voxel values in HU.

@@ -15,7 +15,7 @@ def segment_body(
     threshold_hu: Annotated[float, Unit("HU"), Interval(-1024, 0)] = -300.0,
     table_mm: Annotated[float, Unit("mm"), Interval(0, 50)] = 10.0,
 ) -> DicomSegmentation:
-    """Segment the patient's body in a CT, air inside the body included and the table left out.
+    """Segment the body in a CT, air inside included and the table left out.
 
     Everything denser than a threshold is eroded until the table lets go, the largest part is kept, grown back and
     filled slice by slice. Arms that do not touch the trunk within the images are left out.

@@ -55,6 +55,42 @@ def check_quality(series: DicomSeries, /, *, min_slices: int = 1, max_spacing_mm
     """
     ...
 
+def compare_segments(segmentation: DicomSegmentation, reference: DicomSegmentation, /, *, tolerance_mm: float = 2.0) -> Report:
+    """Compare a segmentation with a reference, segment by segment.
+
+    Args:
+        segmentation: SEG to be judged.
+        reference: SEG taken as true; both must share a frame of reference.
+        tolerance_mm: Distance within which borders agree [mm].
+
+    Returns:
+        scores: Per segment dice, jaccard, hd95_mm, mean_surface_distance_mm, nsd, volumes; unpaired segments by name.
+    """
+    ...
+
+def convert_from_nifti(nifti: Nifti, reference: DicomSeries, /) -> DicomSeries:
+    """Convert a NIfTI volume to a DICOM series of the same study.
+
+    Args:
+        nifti: A volume made from the reference, on any grid.
+        reference: The series from which it was made.
+
+    Returns:
+        converted: Derived images, one a slice, that refer to the reference.
+    """
+    ...
+
+def convert_to_nifti(series: DicomSeries, /) -> Nifti:
+    """Convert a series to NIfTI.
+
+    Args:
+        series: One series of any modality.
+
+    Returns:
+        nifti: `volume.nii.gz`; axes (column, row, slice), affine index -> RAS [mm].
+    """
+    ...
+
 def load_folder(*, path: str = '') -> _LoadFolderOutputs:
     """Take over every DICOM object of a folder.
 
@@ -79,6 +115,18 @@ def measure_segments(series: DicomSeries, segmentation: DicomSegmentation, /) ->
     """
     ...
 
+def normalize_orientation(series: DicomSeries, /, *, orientation: Literal['axial', 'sagittal', 'coronal'] = 'axial') -> DicomSeries:
+    """Turn a series to a standard orientation without resampling.
+
+    Args:
+        series: One series of any modality.
+        orientation: Of the slices.
+
+    Returns:
+        oriented: Derived images, one a slice, that refer to the source.
+    """
+    ...
+
 def render_overview(series: DicomSeries, segmentation: DicomSegmentation, /, *, n_tiles: int = 12) -> _RenderOverviewOutputs:
     """Draw a mosaic of a series with its segmentation.
 
@@ -90,6 +138,19 @@ def render_overview(series: DicomSeries, segmentation: DicomSegmentation, /, *, 
     Returns:
         picture: The mosaic as PNG.
         capture: The same as DICOM Secondary Capture, which every PACS shows.
+    """
+    ...
+
+def resample_series(series: DicomSeries, /, *, spacing_mm: float = 1.0, interpolation: Literal['linear', 'nearest', 'b-spline'] = 'linear') -> DicomSeries:
+    """Resample a series to cubic voxels.
+
+    Args:
+        series: One series of any modality.
+        spacing_mm: Voxel size in all three directions [mm].
+        interpolation: Between voxels.
+
+    Returns:
+        resampled: Derived images, one a slice, that refer to the source.
     """
     ...
 

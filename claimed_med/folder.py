@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from claimed_med import lineage
 from claimed_med.errors import OutputError
-from claimed_med.payload import LINEAGE, PARTIAL, UNITS, move_into_place, write_atomic
+from claimed_med.payload import LINEAGE, PARTIAL, UNITS, digest_files, files_below, move_into_place, write_atomic
 from claimed_med.units import read_table, write_table
 
 if TYPE_CHECKING:
@@ -72,12 +72,16 @@ class Folders:
     def replacing(self, key: str = "") -> Iterator[dict[str, Path]]:
         """Hidden folders to fill, one a port; each takes its name only when the block ends well.
 
+        A mapped unit is noted in the journal at the end of the block: killed after that, the next run moves the
+        folders into place; killed before, it does the unit again.
+
         Args:
             key: Unit key, or '' for the port folder itself.
         """
         finals = {port: folder / key if key else folder for port, folder in self.ports.items()}
         partials = {
-            port: final.parent / f"{PARTIAL}{key or final.name}-{os.getpid()}-{port}" for port, final in finals.items()
+            port: final.parent / (f"{PARTIAL}{key}" if key else f"{PARTIAL}{final.name}-{os.getpid()}-{port}")
+            for port, final in finals.items()
         }
         try:
             for partial in partials.values():
@@ -99,6 +103,10 @@ class Folders:
         self.check_free()
         for folder in self.ports.values():
             folder.mkdir(parents=True, exist_ok=True)
+        if self.journal.is_file():
+            for entry in self._from_journal().values():
+                self._roll_forward(entry)
+        for folder in self.ports.values():
             for left in folder.glob(f"{PARTIAL}*"):
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
         if not self.journal.exists():
@@ -142,6 +150,15 @@ class Folders:
     def close(self) -> None:
         """Remove the journal: everything in it stands in `units.json` and `lineage.json` now."""
         self.journal.unlink(missing_ok=True)
+
+    def _roll_forward(self, entry: Mapping[str, Any]) -> None:
+        """Move the folders of a unit that was noted but not yet in place."""
+        for port, files in entry["files"].items():
+            partial = self.ports[port] / f"{PARTIAL}{entry['key']}"
+            if partial.is_dir() and digest_files(dict(files_below(partial))) == {
+                name: told["sha256"] for name, told in files.items()
+            }:
+                move_into_place(partial, self.ports[port] / entry["key"])
 
     def _complete(self, entry: Mapping[str, Any]) -> bool:
         if entry["status"] != "done":

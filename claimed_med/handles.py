@@ -244,8 +244,8 @@ class DicomCollection(_Dicom):
         if not units.is_file():
             return [_SeriesFound(entry) for entry in scan(self.path).volumes]
         listed = json.loads(units.read_text(encoding="utf-8"))["units"]
-        done = [self.path / unit["key"] for unit in listed if unit["status"] == "done"]
-        return [_SeriesFound(entry_of(DicomSeries(folder).load())) for folder in done]
+        done = [str(unit["key"]) for unit in listed if unit["status"] == "done"]
+        return [_SeriesFound(entry_of(DicomSeries(self.path / key).load()), key) for key in done]
 
     def load(self) -> list[DicomSeries]:
         """The same as `series()`."""
@@ -282,12 +282,12 @@ class DicomStudy(DicomCollection):
 class _SeriesFound(DicomSeries):
     """A series as `DicomCollection.series()` found it."""
 
-    def __init__(self, entry: Any) -> None:
+    def __init__(self, entry: Any, key: str = "") -> None:
         from claimed_med.units import named_files
 
         super().__init__(None)
         self.files, self.frames = named_files(entry.files, entry.sop_uids), entry.frames
-        self.key: str = entry.key
+        self.key: str = key or entry.key
         self.modality: str = entry.modality
         self.findings: tuple[Any, ...] = entry.findings
 

@@ -56,13 +56,13 @@ class Worker:
         outcome = execute(component, unit, self.settings, self.locations, known)
         with self.folders.replacing(unit.key) as partial:
             files = {port: write_output(outcome.outputs[port], folder, memo) for port, folder in partial.items()}
-        entry = _entry(unit, "done") | {
-            "identity": outcome.identity,
-            "inputs": inputs_of(unit, outcome.inputs),
-            "repairs": outcome.repairs,
-            "files": files,
-        }
-        self.folders.note(entry)
+            entry = _entry(unit, "done") | {
+                "identity": outcome.identity,
+                "inputs": inputs_of(unit, outcome.inputs),
+                "repairs": outcome.repairs,
+                "files": files,
+            }
+            self.folders.note(entry)
         return entry
 
     def _identity(self, component: Component, unit: units.Unit) -> tuple[str, dict[str, Any]]:

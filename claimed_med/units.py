@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -203,18 +202,8 @@ def _scanned(contract: Contract, port: str, cls: type[Handle], path: Path, found
         for other in result.others:
             text = "this object is no image volume; it was left alone"
             found.skipped.append({"file": name_of(other.path), "finding": "NoVolume", "text": text})
-        return _apart(port, [_unit(port, cls, one.key, one.files, one.sop_uids, one.frames) for one in result.volumes])
+        return [_unit(port, cls, one.key, one.files, one.sop_uids, one.frames) for one in result.volumes]
     return _grouped(contract.over, port, cls, result)
-
-
-def _apart(port: str, found: list[Unit]) -> list[Unit]:
-    """Give units whose images claim the same identifiers, but differ, keys that depend on their content too."""
-    counts = Counter(unit.key for unit in found)
-    for unit in found:
-        if counts[unit.key] > 1:
-            content = payload_digest(digest_files(unit.handles[port].payload()))
-            unit.key = key_of([unit.key, content])
-    return found
 
 
 def _objects(port: str, cls: type[Handle], others: Sequence[Any]) -> list[Unit]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,7 +22,7 @@ from claimed_med.dicom.grouping import Frame, frames_of, group_frames
 from claimed_med.dicom.header import Instance, NotReadable, drop_copies, instance_of, open_instance, quiet, text, whole
 from claimed_med.dicom.pixels import read_stored, real_values, truncated
 from claimed_med.errors import ContractError, InputError
-from claimed_med.payload import files_below
+from claimed_med.payload import files_below, sha256_of
 
 if TYPE_CHECKING:
     from claimed_med.dicom.pixels import Array
@@ -116,6 +117,7 @@ class Series:
     repairs: list[str] = field(default_factory=list)
     wanted: tuple[str, ...] = ()
     extra: tuple[Finding, ...] = ()
+    unit_key: str = ""
 
     @cached_property
     def instances(self) -> tuple[Instance, ...]:
@@ -145,7 +147,7 @@ class Series:
     @property
     def key(self) -> str:
         """The unit key."""
-        return _key([instance.sop_uid for instance in self.instances], self.frames)
+        return self.unit_key or _key([instance.sop_uid for instance in self.instances], self.frames)
 
     @property
     def affine(self) -> np.ndarray | None:
@@ -224,7 +226,9 @@ def _scan(paths: Sequence[Path]) -> Scan:
             others.append(_other(path, instance.dataset))
     images, copies = drop_copies(images)
     skipped += [Skipped(path, _COPY) for path in copies]
-    volumes = [entry_of(series) for series in _volumes(images)]
+    found = _volumes(images)
+    _tell_apart(found)
+    volumes = [entry_of(series) for series in found]
     return Scan(tuple(sorted(volumes, key=lambda one: one.key)), tuple(others), tuple(skipped))
 
 
@@ -383,6 +387,15 @@ def _partial_frames(group: list[Frame]) -> dict[str, tuple[int, ...]] | None:
         if len(numbers) < instances[which].n_frames
     }
     return partial or None
+
+
+def _tell_apart(found: Sequence[Series]) -> None:
+    """Give volumes that claim the same identifiers, but differ, keys that depend on their content too."""
+    counts = Counter(series.key for series in found)
+    for series in found:
+        if counts[series.key] > 1:
+            digests = sorted(sha256_of(path) for path in series.files)
+            series.unit_key = hashlib.sha256("\n".join([series.key, *digests]).encode()).hexdigest()[:16]
 
 
 def entry_of(series: Series) -> VolumeEntry:

@@ -91,18 +91,21 @@ class Report:
 
     def _units(self) -> list[str]:
         lines: list[str] = []
-        told: set[str] = set()
         for title, task in self.tasks.items():
             table = next((path / UNITS for path in task.ports.values() if (path / UNITS).is_file()), None)
             if table is None:
                 continue
             listed = json.loads(table.read_text(encoding="utf-8"))["units"]
             counts = Counter(unit["status"] for unit in listed)
-            lines.append(f"{title}: " + ", ".join(f"{counts[name]} {name}" for name in ("done", "quarantined", "absent") if counts[name]))
+            told = ", ".join(f"{counts[name]} {name}" for name in ("done", "quarantined", "absent") if counts[name])
+            lines.append(f"{title}: {told or 'no units'}")
+            reasons: dict[str, list[str]] = {}
             for unit in listed:
-                if unit["status"] == "quarantined" and unit["key"] + unit["text"] not in told:
-                    told.add(unit["key"] + unit["text"])
-                    lines.append(f"  {unit['key']}  {unit['text']}")
+                if unit["status"] == "quarantined":
+                    reasons.setdefault(unit["text"], []).append(unit["key"])
+            for text, keys in sorted(reasons.items(), key=lambda one: (-len(one[1]), one[0])):
+                more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+                lines.append(f"  {len(keys):>3} x {text}  [{keys[0]}{more}]")
         return lines
 
     def _end(self, title: str, status: str, text: str, ports: dict[str, Path] | None = None) -> None:

@@ -51,6 +51,7 @@ def test_blocks_run(page, samples, tmp_path, monkeypatch):
         (tmp_path / sample.name).symlink_to(sample)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CLAIMED_MED_WORKERS", "1")
+    monkeypatch.setenv("CLAIMED_MED_CACHE", str(tmp_path / "cache"))
     names = {"__name__": "__docs__"}
     for language, code, note in blocks(page):
         if note.startswith("not executed"):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -145,12 +146,12 @@ def test_kill_9_leaves_no_child_and_nothing_half_written_and_a_restart_finishes(
 
 
 def children_of(pid):
-    return [int(one) for one in open(f"/proc/{pid}/task/{pid}/children").read().split()]
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def alive(pid):
     try:
-        return open(f"/proc/{pid}/stat").read().split()[2] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
     except OSError:
         return False
 

@@ -13,7 +13,7 @@ from claimed_med.handles import DicomSeries, Nifti
     example={"nifti": "convert-to-nifti:nifti", "reference": "head_mr"},
 )
 def convert_from_nifti(nifti: Nifti, reference: DicomSeries) -> DicomSeries:
-    """Convert a NIfTI volume to a DICOM series of the study from which it came.
+    """Convert a NIfTI volume to a DICOM series of the same study.
 
     Patient, study and technique are those of the reference, whose frame of reference the volume must share: its voxels
     must lie where the reference lies. Values are stored in 16 bits, with a rescale where they need one.

@@ -1,4 +1,4 @@
-"""The command line: `claimed-med list | show | run | pipeline | lineage | data | new`. Standard library only at the top.
+"""The command line: `claimed-med list | show | run | pipeline | ...`. Standard library only at the top.
 
 Each command is imported when it is used, so that `claimed-med list` starts at once.
 """
@@ -24,10 +24,10 @@ COMMANDS = {
     "lineage": ("provenance.cli:main", "show where an output came from; verify that nothing changed"),
     "data": ("data:main", "list, make, fetch or locate data sets"),
     "new": ("scaffold:main", "write a new component and its test"),
-    "generate": ("generate:main", "write component.yaml files, docs pages and stub from the contracts"),
+    "generate": ("generate:main", "write component.yaml files, docs pages and stub"),
 }
-_EXIT_CODES = """exit codes: 0 done, 1 unexpected, 2 contract, 3 input, 4 missing dependency, 5 model, 6 refused, 7 output,
-8 engine, 130 stopped"""
+_EXIT_CODES = """exit codes: 0 done, 1 unexpected, 2 contract, 3 input, 4 missing dependency, 5 model, 6 refused,
+7 output, 8 engine, 130 stopped"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -124,7 +124,9 @@ def page(contract: Contract) -> str:
         allowed = f" one of {', '.join(one.choices)}" if one.choices else ""
         unit = f" {one.unit}" if one.unit else ""
         default = to_argument(one, one.default) or "empty"
-        lines.append(f"  {one.option} {type_name(one.type)}{limits}{unit}{allowed} (default {default})\n      {one.summary}")
+        lines.append(
+            f"  {one.option} {type_name(one.type)}{limits}{unit}{allowed} (default {default})\n      {one.summary}"
+        )
     for title, text in (("raises", contract.raises), ("source", contract.source)):
         if text:
             lines += ["", f"{title}:", *(f"  {line}" for line in text.splitlines())]

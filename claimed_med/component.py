@@ -228,7 +228,8 @@ def _kind(where: str, hint: Any) -> str:
 
 
 def _check(contract: Contract) -> None:
-    names = [one.name for one in (*contract.inputs, *contract.settings, *contract.outputs)]
+    ports = [port.name for port in (*contract.inputs, *contract.outputs)]
+    names = [*ports, *(setting.name for setting in contract.settings)]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ContractError(contract.name, "inputs, settings and outputs share names", got=", ".join(twice))

@@ -117,15 +117,18 @@ class Contract:
 
     def input(self, name: str) -> Port:
         """The input port of that name."""
-        return _by_name(self.inputs, name, f"{self.name}: input port")
+        found: Port = _by_name(self.inputs, name, f"{self.name}: input port")
+        return found
 
     def output(self, name: str) -> Port:
         """The output port of that name."""
-        return _by_name(self.outputs, name, f"{self.name}: output port")
+        found: Port = _by_name(self.outputs, name, f"{self.name}: output port")
+        return found
 
     def setting(self, name: str) -> Setting:
         """The setting of that name."""
-        return _by_name(self.settings, name, f"{self.name}: setting")
+        found: Setting = _by_name(self.settings, name, f"{self.name}: setting")
+        return found
 
     def as_dict(self) -> dict[str, Any]:
         """A JSON-ready view: what `claimed-med list --json` prints."""
@@ -203,9 +206,7 @@ def check_value(setting: Setting, value: Any, where: str) -> Any:
         )
     if setting.low is not None and setting.high is not None and not setting.low <= value <= setting.high:
         unit = f" {setting.unit}" if setting.unit else ""
-        raise ContractError(
-            where, f"{setting.name} must lie in [{setting.low:g}, {setting.high:g}]{unit}", got=value
-        )
+        raise ContractError(where, f"{setting.name} must lie in [{setting.low:g}, {setting.high:g}]{unit}", got=value)
     return value
 
 

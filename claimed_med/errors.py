@@ -171,5 +171,5 @@ def require(module: str, extra: str) -> ModuleType:
         if error.name and not module.startswith(error.name.split(".")[0]):
             raise
         raise MissingDependencyError(
-            module.split(".")[0], "is not installed", do=f"run: pip install 'claimed_med[{extra}]'"
+            module.split(".", maxsplit=1)[0], "is not installed", do=f"run: pip install 'claimed_med[{extra}]'"
         ) from None

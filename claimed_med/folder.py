@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from claimed_med import lineage
@@ -16,6 +15,7 @@ from claimed_med.units import read_table, write_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from claimed_med.component import Contract
 
@@ -135,9 +135,7 @@ class Folders:
 
     def write_units(self, entries: list[dict[str, Any]], skipped: list[dict[str, str]]) -> str:
         """Write `units.json` into every port folder, drop folders of units that are not done, return its text."""
-        listed = [
-            {name: entry[name] for name in ("key", "status", "error", "text", "findings")} for entry in entries
-        ]
+        listed = [{name: entry[name] for name in ("key", "status", "error", "text", "findings")} for entry in entries]
         text = write_table(listed, skipped)
         done = {entry["key"] for entry in entries if entry["status"] == "done"}
         for folder in self.ports.values():
@@ -203,4 +201,8 @@ class Folders:
 
 def _below(record: lineage.Record | None, key: str) -> dict[str, dict[str, str]]:
     start = f"{key}/"
-    return {name.removeprefix(start): one for name, one in (record.files if record else {}).items() if name.startswith(start)}
+    return {
+        name.removeprefix(start): one
+        for name, one in (record.files if record else {}).items()
+        if name.startswith(start)
+    }

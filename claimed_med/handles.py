@@ -111,7 +111,7 @@ class Handle:
                 allowed="one",
                 do=f"name one: {', '.join(done[:5])}" if done else f"see {UNITS} for the reasons",
             )
-        return self.path / done[0]
+        return self.path / str(done[0])
 
     def paths(self) -> list[Path]:
         """The files of the payload on disk, sorted by name in the payload."""
@@ -172,6 +172,7 @@ class _Dicom(Handle):
     """A handle on DICOM objects."""
 
     def encode(self, content: Any) -> Mapping[str, bytes]:
+        """The payload of an object in memory."""
         from claimed_med.dicom.uid import to_bytes
 
         if isinstance(content, list | tuple):
@@ -366,6 +367,7 @@ class Nifti(Handle):
     file_name = "volume.nii.gz"
 
     def encode(self, content: Any) -> Mapping[str, bytes]:
+        """The payload of an object in memory."""
         from tempfile import TemporaryDirectory
 
         from claimed_med.dicom.nifti import write
@@ -389,6 +391,7 @@ class Picture(Handle):
     file_name = "picture.png"
 
     def encode(self, content: Any) -> Mapping[str, bytes]:
+        """The payload of an object in memory."""
         return {self.file_name: content}
 
     def load(self) -> bytes:
@@ -405,6 +408,7 @@ class Table(Handle):
     file_name = "table.csv"
 
     def encode(self, content: Any) -> Mapping[str, bytes]:
+        """The payload of an object in memory."""
         return {self.file_name: content.to_csv(index=False, lineterminator="\n").encode()}
 
     def load(self) -> Any:
@@ -436,6 +440,7 @@ class Report(Handle):
         self.pictures = dict(pictures or {})
 
     def encode(self, content: Any) -> Mapping[str, bytes]:
+        """The payload of an object in memory."""
         text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
         page = {"report.html": self.html.encode()} if self.html else {}
         return {self.file_name: text.encode(), **page, **self.pictures}

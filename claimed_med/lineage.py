@@ -43,7 +43,11 @@ def digest(content: Any) -> str:
 
 
 def identity(
-    contract: Contract, settings: Mapping[str, Any], inputs: Mapping[str, str], weights: str, locations: Mapping[str, str]
+    contract: Contract,
+    settings: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    weights: str,
+    locations: Mapping[str, str],
 ) -> str:
     """The identity of a run: what decides its bytes, and nothing else.
 

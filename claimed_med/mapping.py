@@ -40,7 +40,7 @@ class Worker:
         component = registry.from_file(self.path, self.category)
         try:
             return self._run(component, unit, earlier)
-        except BaseException as error:  # noqa: BLE001 - one unit never stops the others
+        except BaseException as error:
             if isinstance(error, KeyboardInterrupt | SystemExit):
                 raise
             entry = _entry(unit, "quarantined") | explain(error, component.contract.name)
@@ -121,9 +121,9 @@ def summary(contract: Contract, entries: list[dict[str, Any]], skipped: list[dic
     counts = Counter(entry["status"] for entry in entries)
     head = ", ".join(f"{counts[status]} {status}" for status in ("done", "quarantined", "absent") if counts[status])
     lines = [f"{contract.name}: {head or 'nothing to do'}" + (f", {len(skipped)} files skipped" if skipped else "")]
-    for entry in entries:
-        if entry["status"] != "done":
-            lines.append(f"  {entry['key']}  {entry['status']:<11}  {entry['text']}")
+    lines += [
+        f"  {entry['key']}  {entry['status']:<11}  {entry['text']}" for entry in entries if entry["status"] != "done"
+    ]
     for (finding, text), count in sorted(Counter((one["finding"], one["text"]) for one in skipped).items()):
         lines.append(f"  {count:>4} x {finding}: {text}")
     return "\n".join(lines)

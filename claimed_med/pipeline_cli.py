@@ -25,13 +25,19 @@ def main(words: list[str]) -> int:
     show.add_argument("name", help="a name from the list, or a compiled .yaml file")
     run = commands.add_parser("run", help="run a pipeline on this machine")
     run.add_argument("name", help="a name from the list, or a compiled .yaml file")
-    run.add_argument("--set", action="append", default=[], metavar="PARAM=VALUE", help="a pipeline parameter; may be repeated")
-    run.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="run folder; that of a killed run is finished")
+    run.add_argument(
+        "--set", action="append", default=[], metavar="PARAM=VALUE", help="a pipeline parameter; may be repeated"
+    )
+    run.add_argument(
+        "--out", type=Path, required=True, metavar="FOLDER", help="run folder; that of a killed run is finished"
+    )
     run.add_argument("--no-cache", action="store_true", help="run every task")
     run.add_argument("--workers", type=int, default=0, metavar="N", help="tasks at once (default: one per core)")
     make = commands.add_parser("compile", help="compile a pipeline with kfp")
     make.add_argument("name", help="a name from the list, or a Python file")
-    make.add_argument("--out", type=Path, default=None, metavar="FILE", help="where to write (default: beside the source)")
+    make.add_argument(
+        "--out", type=Path, default=None, metavar="FILE", help="where to write (default: beside the source)"
+    )
     make.add_argument("--check", action="store_true", help="only compare with the file that is there")
     arguments = parser.parse_args(words)
     actions = {"list": _list, "show": _show, "run": _run, "compile": _compile}
@@ -64,7 +70,9 @@ def find(name: str, suffix: str) -> Path:
         path = folder / f"{name.replace('-', '_')}{suffix}"
         if path.is_file():
             return path
-    raise EngineError("pipeline", "there is no such pipeline", got=repr(Path(name).name), allowed=", ".join(names()) or "none")
+    raise EngineError(
+        "pipeline", "there is no such pipeline", got=repr(Path(name).name), allowed=", ".join(names()) or "none"
+    )
 
 
 def _list(_: argparse.Namespace) -> int:
@@ -88,7 +96,8 @@ def _show(arguments: argparse.Namespace) -> int:
     print(f"{pipeline.name}: {_first_line(path)}\n\nparameters (--set NAME=VALUE):")
     for name, told in pipeline.parameters().items():
         default = f"default {told['defaultValue']!r}" if "defaultValue" in told else "required"
-        print(f"  {name:<20} {told.get('parameterType', 'STRING').lower():<15} {default}\n      {told.get('description', '')}".rstrip())
+        print(f"  {name:<20} {told.get('parameterType', 'STRING').lower():<15} {default}")
+        print(f"      {told.get('description', '')}".rstrip())
     print("\ntasks:")
     _tasks(pipeline, pipeline.root["dag"], 2)
     return 0
@@ -140,7 +149,8 @@ def _compile(arguments: argparse.Namespace) -> int:
     text = compile_text(source)
     if arguments.check:
         same = target.is_file() and target.read_text(encoding="utf-8") == text
-        print(f"{target.name} is {'up to date' if same else 'out of date; run: claimed-med pipeline compile ' + source.stem}")
+        state = "up to date" if same else f"out of date; run: claimed-med pipeline compile {source.stem}"
+        print(f"{target.name} is {state}")
         return 0 if same else EngineError.exit_code
     write_atomic(target, text)
     print(f"wrote {target.name}")

@@ -56,7 +56,9 @@ def call(component: Component, ports: Sequence[Any], settings: Mapping[str, Any]
     if len(ports) != len(contract.inputs):
         wanted = ", ".join(f"{port.name}: {port.kind}" for port in contract.inputs)
         raise ContractError(contract.name, "takes one handle per port", got=f"{len(ports)}", allowed=wanted or "none")
-    handles = {port.name: _checked(contract, port.name, given) for port, given in zip(contract.inputs, ports, strict=True)}
+    handles = {
+        port.name: _checked(contract, port.name, given) for port, given in zip(contract.inputs, ports, strict=True)
+    }
     values = full_settings(contract, settings)
     locations = location_digests(contract, values)
     found = units.single(contract, handles)
@@ -103,7 +105,13 @@ def parser(contract: Contract) -> argparse.ArgumentParser:
     )
     ports = made.add_argument_group("input ports (folders)")
     for port in contract.inputs:
-        ports.add_argument(_option(port.name), dest=port.name, required=True, metavar="PATH", help=f"{port.kind}: {_help(port.summary)}")
+        ports.add_argument(
+            _option(port.name),
+            dest=port.name,
+            required=True,
+            metavar="PATH",
+            help=f"{port.kind}: {_help(port.summary)}",
+        )
     settings = made.add_argument_group("settings")
     for one in contract.settings:
         limits = f" [{one.low:g}, {one.high:g}]" if one.low is not None and one.high is not None else ""
@@ -119,7 +127,9 @@ def parser(contract: Contract) -> argparse.ArgumentParser:
     outputs = made.add_argument_group("output ports (folders that the run makes; values go to text files)")
     outputs.add_argument("--out", metavar="FOLDER", help="one folder for all output ports: FOLDER/<port>")
     for port in contract.outputs:
-        outputs.add_argument(_option(port.name), dest=port.name, metavar="PATH", help=f"{port.kind}: {_help(port.summary)}")
+        outputs.add_argument(
+            _option(port.name), dest=port.name, metavar="PATH", help=f"{port.kind}: {_help(port.summary)}"
+        )
     if contract.over:
         made.add_argument(
             "--max-quarantined", type=int, default=-1, metavar="N", help="fail when more than N units are quarantined"
@@ -154,7 +164,8 @@ def _run_whole(
 ) -> int:
     contract = component.contract
     found = units.single(contract, ports)
-    started, memo = now(), {}
+    started = now()
+    memo: dict[Any, str] = {}
     folders = Folders(contract, targets)
     with progress(contract.name, 1) as bar:
         known = identity_of(contract, found.units[0], settings, locations, memo)
@@ -185,7 +196,10 @@ def _checked(contract: Contract, port: str, given: Any) -> Handle:
             contract.name, f"port {port} takes one series", got="a collection", do="choose one of collection.series()"
         )
     raise ContractError(
-        contract.name, f"port {port} takes a {kind}", got=type(given).__name__, do=f"write {kind}(path) or pass a result"
+        contract.name,
+        f"port {port} takes a {kind}",
+        got=type(given).__name__,
+        do=f"write {kind}(path) or pass a result",
     )
 
 
@@ -215,7 +229,9 @@ def _keep_apart(contract: Contract, ports: Mapping[str, Handle], targets: Mappin
             place = target.resolve()
             if place == source or place.is_relative_to(source) or source.is_relative_to(place):
                 raise OutputError(
-                    contract.name, f"output {name} and input {port} lie in one another", do="choose another output folder"
+                    contract.name,
+                    f"output {name} and input {port} lie in one another",
+                    do="choose another output folder",
                 )
 
 

@@ -10,7 +10,6 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from claimed_med import lineage
@@ -20,6 +19,7 @@ from claimed_med.payload import UNITS, digest_files, payload_digest, sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from claimed_med.component import Contract
 
@@ -98,7 +98,8 @@ def find(contract: Contract, ports: Mapping[str, Handle]) -> Found:
                 contract.name,
                 f"port {port.name} holds nothing to process",
                 allowed=f"{'image volumes' if port.kind == 'DicomSeries' else port.kind}",
-                do="check the folder that was given" + (f"; {len(found.skipped)} files were skipped" if found.skipped else ""),
+                do="check the folder that was given"
+                + (f"; {len(found.skipped)} files were skipped" if found.skipped else ""),
             )
     found.units = _join(contract, sides)
     found.skipped.sort(key=lambda one: (one["file"], one["finding"]))
@@ -224,12 +225,12 @@ def _grouped(over: str, port: str, cls: type[Handle], result: Any) -> list[Unit]
     for other in result.others:
         group = {"study": other.study_uid, "patient": other.patient_key_source, "instance": other.sop_uid}[over]
         members.setdefault(group, {})[other.path] = other.sop_uid
-    return [_unit(port, cls, key_of(files.values()), list(files), list(files.values()), None) for files in members.values()]
+    return [
+        _unit(port, cls, key_of(files.values()), list(files), list(files.values()), None) for files in members.values()
+    ]
 
 
-def _unit(
-    port: str, cls: type[Handle], key: str, files: Sequence[Path], uids: Sequence[str], frames: Any
-) -> Unit:
+def _unit(port: str, cls: type[Handle], key: str, files: Sequence[Path], uids: Sequence[str], frames: Any) -> Unit:
     return Unit(key, {port: cls.from_files(named_files(files, uids), frames)}, {port: sorted(uids)})
 
 

@@ -84,11 +84,11 @@ def map_tasks(
                 index = pending.pop()
                 connection.send(tasks[index])
                 busy[connection] = (process, index)
-            for connection in wait(list(busy)):
-                process, index = busy.pop(connection)  # type: ignore[index]
+            for connection in [one for one in wait(list(busy)) if isinstance(one, Connection)]:
+                process, index = busy.pop(connection)
                 try:
-                    result = connection.recv()  # type: ignore[union-attr]
-                    idle.append((connection, process))  # type: ignore[arg-type]
+                    result = connection.recv()
+                    idle.append((connection, process))
                 except (EOFError, ConnectionError):
                     result = _funeral(process)
                     if pending:

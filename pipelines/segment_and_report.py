@@ -4,6 +4,7 @@ Every CT volume gets its body segmented, every MR of a whole head its brain; wha
 image, is quarantined with the reason. Compile with `claimed-med pipeline compile segment_and_report`.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 from kfp import components, dsl
@@ -11,7 +12,7 @@ from kfp import components, dsl
 HOME = Path(__file__).parent.parent / "components"
 
 
-def component(category: str, name: str):
+def component(category: str, name: str) -> Callable[..., dsl.PipelineTask]:
     """A component by its generated contract."""
     return components.load_component_from_file(str(HOME / category / name / "component.yaml"))
 
@@ -26,6 +27,11 @@ render_overview = component("visualize", "render-overview")
 validate_objects = component("output", "validate-objects")
 
 
+MR_RULE = (
+    'Modality == "MR" and NumberOfSlices >= 16 and (BodyPartExamined ~ "head|brain" or not BodyPartExamined exists)'
+)
+
+
 def report(series: dsl.PipelineTask, segmentation: dsl.PipelineTask) -> None:
     """Measure, draw and validate what was segmented."""
     pair = {"series": series.outputs["selected"], "segmentation": segmentation.outputs["segmentation"]}
@@ -38,9 +44,9 @@ def report(series: dsl.PipelineTask, segmentation: dsl.PipelineTask) -> None:
 def segment_and_report(
     path: str,
     min_slices: int = 3,
-    mr_rule: str = 'Modality == "MR" and NumberOfSlices >= 16',
+    mr_rule: str = MR_RULE,
     ct_rule: str = 'Modality == "CT" and not ImageType ~ "LOCALIZER"',
-):
+) -> None:
     """Segment and report.
 
     Args:

@@ -46,7 +46,9 @@ def accept(source: Series, objects: Mapping[str, Dataset]) -> dict[str, Any]:
             "n_inherited_errors": len(told) - len(new),
         }
     if faults:
-        raise OutputError("validate-objects", "; ".join(faults), do="report this as a defect of the component that made it")
+        raise OutputError(
+            "validate-objects", "; ".join(faults), do="report this as a defect of the component that made it"
+        )
     return {"objects": report}
 
 

@@ -33,15 +33,23 @@ def compare(judged: Dataset, reference: Dataset, tolerance_mm: float) -> dict[st
     """
     frames = {str(one.get("FrameOfReferenceUID", "")) for one in (judged, reference)}
     if len(frames) > 1:
-        raise InputError("compare-segments", "the two lie in different frames of reference", do="compare objects of one series")
+        raise InputError(
+            "compare-segments", "the two lie in different frames of reference", do="compare objects of one series"
+        )
     ours, theirs = ({_code(one): one for one in seg.decode(dataset)} for dataset in (judged, reference))
     shared = [code for code in theirs if code in ours]
     if not shared:
-        raise InputError("compare-segments", "no segment of one has a partner in the other", do="check that both name the same structures")
+        raise InputError(
+            "compare-segments",
+            "no segment of one has a partner in the other",
+            do="check that both name the same structures",
+        )
     entries = []
     for code in shared:
         mask, truth, spacing = _on_one_grid(ours[code].mask, theirs[code].mask)
-        entries.append({"label": theirs[code].label, "code": "/".join(code), **scores(mask, truth, spacing, tolerance_mm)})
+        entries.append(
+            {"label": theirs[code].label, "code": "/".join(code), **scores(mask, truth, spacing, tolerance_mm)}
+        )
     return {
         "tolerance_mm": tolerance_mm,
         "segments": entries,
@@ -66,7 +74,9 @@ def _on_one_grid(mask: Volume, truth: Volume) -> tuple[Any, Any, tuple[float, ..
         high = np.maximum(np.array(truth.array.shape), shift + np.array(mask.array.shape))
         boxes = [np.zeros(high - low, bool) for _ in range(2)]
         for box, one, start in ((boxes[0], mask, shift - low), (boxes[1], truth, -low)):
-            box[tuple(slice(begin, begin + size) for begin, size in zip(start, one.array.shape, strict=True))] = one.array > 0
+            box[tuple(slice(begin, begin + size) for begin, size in zip(start, one.array.shape, strict=True))] = (
+                one.array > 0
+            )
         return boxes[0], boxes[1], spacing
     points = np.stack(np.meshgrid(*map(np.arange, truth.array.shape), indexing="ij"), axis=-1).reshape(-1, 3)
     nearest = np.round(points @ np.linalg.inv(index)[:3, :3].T + np.linalg.inv(index)[:3, 3]).astype(int)

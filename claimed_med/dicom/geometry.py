@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from claimed_med.dicom.finding import Finding
 from claimed_med.dicom.grouping import SAME_PLACE_MM, Frame, is_localizer, normal_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 EVEN_MM, EVEN_SHARE = 0.01, 0.01
 
@@ -37,13 +40,15 @@ def judge(frames: Sequence[Frame]) -> Geometry:
     findings = [Finding("Localizer", "the image is a localizer (scout)")] if is_localizer(frames[0]) else []
     if any(frame.position is None or frame.orientation is None for frame in frames):
         text = "the image has no position and orientation in the patient, so it is no part of a volume"
-        return Geometry(None, np.arange(len(frames), dtype=float), (*findings, Finding("MissingPosition", text, {}, fatal=True)))
+        return Geometry(
+            None, np.arange(len(frames), dtype=float), (*findings, Finding("MissingPosition", text, {}, fatal=True))
+        )
     spacing = frames[0].spacing
     if spacing is None or min(spacing) <= 0:
         text = "pixel spacing is missing or zero, so sizes are unknown"
         return Geometry(None, np.zeros(len(frames)), (*findings, Finding("MissingSpacing", text, {}, fatal=True)))
     points = np.asarray([frame.position for frame in frames])
-    orientation = np.mean([frame.orientation for frame in frames], axis=0)
+    orientation = np.mean(np.asarray([frame.orientation for frame in frames], float), axis=0)
     normal = normal_of(tuple(orientation))
     places = points @ normal
     if len(frames) == 1:

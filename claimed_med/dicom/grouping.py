@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from claimed_med.dicom.header import Instance, number, numbers, text, whole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
 
 SAME_PLACE_MM = 0.01
 SAME_ORIENTATION = 1e-3
@@ -161,7 +163,11 @@ def sort_along_normal(frames: list[Frame]) -> list[Frame]:
         return sorted(frames, key=lambda one: one.index)
     order = sorted(
         range(len(frames)),
-        key=lambda i: (round(float(places[i]), 4), whole(frames[i].instance.dataset, "InstanceNumber"), frames[i].instance.sop_uid),
+        key=lambda i: (
+            round(float(places[i]), 4),
+            whole(frames[i].instance.dataset, "InstanceNumber"),
+            frames[i].instance.sop_uid,
+        ),
     )
     return [frames[i] for i in order]
 

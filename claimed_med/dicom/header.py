@@ -6,11 +6,9 @@ import hashlib
 import logging
 import struct
 import warnings
-from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from pydicom import Dataset, dcmread
@@ -23,6 +21,9 @@ from claimed_med.dicom.finding import Finding
 from claimed_med.payload import sha256_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
     from pydicom.dataset import FileDataset
 
 PIXEL_TAGS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
@@ -113,8 +114,8 @@ def quiet() -> Iterator[None]:
 def drop_copies(instances: Iterable[Instance]) -> tuple[list[Instance], list[Path]]:
     """Keep one of several files of the same instance; which one depends on content only.
 
-    Copies have the same SOPInstanceUID, patient, series, place and encoded pixels. Files that share a UID but differ in these are all
-    kept: their volume is then refused for what it is.
+    Copies have the same SOPInstanceUID, patient, series, place and encoded pixels. Files that share a UID but differ
+    in these are all kept: their volume is then refused for what it is.
 
     Returns:
         The instances that stay, and the paths of the dropped copies.
@@ -130,7 +131,10 @@ def drop_copies(instances: Iterable[Instance]) -> tuple[list[Instance], list[Pat
             continue
         distinct: dict[tuple[str, ...], Instance] = {}
         for instance in sorted(group, key=lambda one: sha256_of(one.path) if one.path else ""):
-            told = (text(instance.dataset, keyword) for keyword in ("ImagePositionPatient", "SeriesInstanceUID", "PatientID"))
+            told = (
+                text(instance.dataset, keyword)
+                for keyword in ("ImagePositionPatient", "SeriesInstanceUID", "PatientID")
+            )
             same = (*told, _pixel_digest(instance))
             if same in distinct and instance.path is not None:
                 dropped.append(instance.path)
@@ -213,7 +217,7 @@ def _value(dataset: Dataset, keyword: str) -> Any:
         return dataset.get(keyword)
     if vr in _TEXT:
         return raw.decode("latin-1").strip(" \0")
-    if vr == "US" and len(raw) == 2:  # noqa: PLR2004
+    if vr == "US" and len(raw) == 2:
         return int.from_bytes(raw, "little" if element.is_little_endian else "big")
     return dataset.get(keyword)
 
@@ -231,13 +235,13 @@ def _several(value: object) -> bool:
 def _read(path: Path, stream: IO[bytes]) -> Instance:
     size = path.stat().st_size
     head = stream.read(132)
-    if size < 132 or head[128:] != b"DICM":  # noqa: PLR2004
+    if size < 132 or head[128:] != b"DICM":
         _check_plausible(head, size)
     stream.seek(0)
     dataset = dcmread(stream, stop_before_pixels=True, force=True)
     if str(dataset.file_meta.get("MediaStorageSOPClassUID", "")) == _DICOMDIR or "DirectoryRecordSequence" in dataset:
         raise NotReadable(Finding("DicomDirectory", "a DICOMDIR lists files; the files themselves are read"))
-    if len(dataset) < 3:  # noqa: PLR2004
+    if len(dataset) < 3:
         raise NotReadable(Finding("NotDicom", "the file holds no DICOM data set"))
     made = Instance(path, dataset, _syntax(dataset), file_size=size)
     _locate_pixels(made, stream)
@@ -249,7 +253,7 @@ def _check_plausible(head: bytes, size: int) -> None:
     if size == 0:
         raise NotReadable(Finding("NotDicom", "the file is empty"))
     groups = {head[0:2], head[1:2] + head[0:1]}
-    if len(head) < 8 or not groups & {b"\x08\x00", b"\x02\x00"}:  # noqa: PLR2004
+    if len(head) < 8 or not groups & {b"\x08\x00", b"\x02\x00"}:
         raise NotReadable(Finding("NotDicom", "the file is no DICOM file"))
 
 

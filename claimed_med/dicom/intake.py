@@ -42,7 +42,9 @@ def take_over(path: Path) -> Intake:
             "load-folder", "there is no DICOM object", got=f"{len(found.skipped)} other files", do="check the folder"
         )
     ordered = sorted(files)
-    return Intake(DicomCollection.from_files(named_files(ordered, [files[one] for one in ordered])), _report(found, files))
+    return Intake(
+        DicomCollection.from_files(named_files(ordered, [files[one] for one in ordered])), _report(found, files)
+    )
 
 
 def _report(found: Scan, files: dict[Path, str]) -> dict[str, Any]:

@@ -47,7 +47,10 @@ def measure(segmentation: Dataset, series: Series) -> list[Measurement]:
         rows.append(Measurement(segment.number, codes.LARGEST_DIAMETER, told["diameter_mm"], codes.MILLIMETER))
         if quantity is not None:
             name, unit = quantity
-            rows += [Measurement(segment.number, name, told[key], unit, derivation=code) for key, code in _DERIVATIONS.items()]
+            rows += [
+                Measurement(segment.number, name, told[key], unit, derivation=code)
+                for key, code in _DERIVATIONS.items()
+            ]
     return rows
 
 

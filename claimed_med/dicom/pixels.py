@@ -6,8 +6,8 @@ import mmap
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +15,14 @@ from pydicom import dcmread
 from pydicom.pixels import get_decoder
 
 from claimed_med.dicom.finding import Finding
-from claimed_med.dicom.grouping import Frame
 from claimed_med.dicom.header import NATIVE, UNDEFINED, Instance, whole
 from claimed_med.errors import InputError
 from claimed_med.workers import die_with_parent, n_cores
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from claimed_med.dicom.grouping import Frame
 
 Array = npt.NDArray[np.generic]
 _TYPES = {(8, 0): "u1", (8, 1): "i1", (16, 0): "u2", (16, 1): "i2", (32, 0): "u4", (32, 1): "i4"}
@@ -91,11 +95,15 @@ def real_values(stored: Array, frames: Sequence[Frame], *, lookup: bool = False)
     if lookup:
         from pydicom.pixels import apply_modality_lut
 
-        values = np.stack([apply_modality_lut(one, frame.instance.dataset) for one, frame in zip(stored, frames, strict=True)])
+        values = np.stack(
+            [apply_modality_lut(one, frame.instance.dataset) for one, frame in zip(stored, frames, strict=True)]
+        )
         return _smallest(values)
     slopes = np.asarray([frame.slope for frame in frames])
     intercepts = np.asarray([frame.intercept for frame in frames])
-    whole_numbers = stored.dtype.kind in "iu" and (slopes == np.round(slopes)).all() and (intercepts == np.round(intercepts)).all()
+    whole_numbers = (
+        stored.dtype.kind in "iu" and (slopes == np.round(slopes)).all() and (intercepts == np.round(intercepts)).all()
+    )
     if whole_numbers and (slopes == slopes[0]).all() and (intercepts == intercepts[0]).all():
         exact = _shifted(stored, int(slopes[0]), int(intercepts[0]), frames[0].instance)
         if exact is not None:
@@ -121,7 +129,7 @@ def _shifted(stored: Array, slope: int, intercept: int, instance: Instance) -> A
         ends = sorted((low * slope + intercept, high * slope + intercept))
         if ends[0] < _INT16.min or ends[1] > _INT16.max:
             return None
-    result = stored.view(np.int16) if stored.dtype.itemsize == 2 else stored.astype(np.int16)  # noqa: PLR2004
+    result = stored.view(np.int16) if stored.dtype.itemsize == 2 else stored.astype(np.int16)
     if slope != 1:
         result *= np.array(slope).astype(np.int16)
     if intercept:
@@ -170,7 +178,7 @@ def _read_native(volume: Array, frames: Sequence[Frame]) -> None:
 
 def _spread(fill: Callable[[range], None], count: int) -> None:
     workers = min(n_cores(), 4)
-    if workers < 2 or count < _FEW:  # noqa: PLR2004
+    if workers < 2 or count < _FEW:
         fill(range(count))
         return
     with ThreadPoolExecutor(workers) as pool:
@@ -180,7 +188,7 @@ def _spread(fill: Callable[[range], None], count: int) -> None:
 def _decode(shape: tuple[int, ...], dtype: np.dtype[np.generic], frames: Sequence[Frame]) -> Array:
     """Decode on all cores: forked children write into shared memory; decoders hold the interpreter lock."""
     workers = min(n_cores(), len(frames))
-    if workers < 2 or len(frames) < _FEW or sys.platform != "linux":  # noqa: PLR2004
+    if workers < 2 or len(frames) < _FEW or sys.platform != "linux":
         volume: Array = np.empty(shape, dtype)
         _decode_span(volume, frames, range(len(frames)))
         return volume
@@ -245,23 +253,27 @@ def _decoded(frame: Frame) -> Array:
             if instance.pixel_tag in _FLOATS:
                 return _floats(dataset, instance)
             pixels = dataset.pixel_array
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - decoders fail in every way; each becomes a finding
         raise _damaged(frame, type(error).__name__) from None
-    return pixels if pixels.ndim == 3 else pixels[None]  # noqa: PLR2004
+    return pixels if pixels.ndim == 3 else pixels[None]
 
 
 def _floats(dataset: object, instance: Instance) -> Array:
     header = instance.dataset
     shape = (instance.n_frames, whole(header, "Rows"), whole(header, "Columns"))
-    raw = getattr(dataset, "FloatPixelData", None) or getattr(dataset, "DoubleFloatPixelData", b"")
+    raw: bytes = getattr(dataset, "FloatPixelData", b"") or getattr(dataset, "DoubleFloatPixelData", b"")
     return np.frombuffer(raw, stored_type(instance))[: int(np.prod(shape))].reshape(shape)
 
 
 def _damaged(frame: Frame, error: str = "") -> InputError:
     told = f" ({error})" if error else ""
-    text = f"the pixel data of slice {frame.index + 1 if frame.instance.n_frames > 1 else 'file'} end too early or are damaged{told}"
+    which = f"frame {frame.index + 1}" if frame.instance.n_frames > 1 else "one slice"
+    text = f"the pixel data of {which} end too early or are damaged{told}"
     return InputError(
-        "dicom", "pixel data cannot be decoded", do="fetch the series again from its archive", findings=[Finding("Truncated", text, {}, fatal=True)]
+        "dicom",
+        "pixel data cannot be decoded",
+        do="fetch the series again from its archive",
+        findings=[Finding("Truncated", text, {}, fatal=True)],
     )
 
 

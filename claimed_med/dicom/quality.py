@@ -43,7 +43,10 @@ def check(series: Series, min_slices: int, max_spacing_mm: float) -> dict[str, A
         found.append(Finding("Constant", f"all voxels have the value {low:g}", {"value": low}, fatal=True))
     if found:
         raise InputError(
-            "check-quality", "; ".join(one.text for one in found), do="choose another series", findings=[*series.findings, *found]
+            "check-quality",
+            "; ".join(one.text for one in found),
+            do="choose another series",
+            findings=[*series.findings, *found],
         )
     return {
         "modality": series.modality,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import highdicom as hd
 import numpy as np
@@ -10,6 +10,9 @@ import numpy as np
 from claimed_med.dicom.geometry import Geometry, judge, typical_gap
 from claimed_med.dicom.grouping import SAME_PLACE_MM, Frame
 from claimed_med.dicom.pixels import Array, read_stored
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 REPAIRS = ("drop_duplicates", "resample_uneven", "untilt")
 
@@ -73,7 +76,13 @@ def untilt(volume: Array, affine: np.ndarray) -> tuple[Array, np.ndarray, list[s
     for index, plane in enumerate(volume):
         offset = low - shifts[index]
         ndimage.affine_transform(
-            plane.astype(np.float32), np.ones(2), offset, output=result[index], order=1, mode="constant", cval=float(volume.min())
+            plane.astype(np.float32),
+            np.ones(2),
+            offset,
+            output=result[index],
+            order=1,
+            mode="constant",
+            cval=float(volume.min()),
         )
     straight = affine.copy()
     straight[:3, 0] = normal * (affine[:3, 0] @ normal)

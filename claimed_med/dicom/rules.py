@@ -17,16 +17,24 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydicom.datadict import tag_for_keyword
 
 from claimed_med.dicom.header import text
 from claimed_med.errors import SHOWN_KEYWORDS, ContractError, header_value
 
-ALLOWED = SHOWN_KEYWORDS | {"SeriesDescription", "ProtocolName", "StudyDescription", "SequenceName", "ContrastBolusAgent"}
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+ALLOWED = SHOWN_KEYWORDS | {
+    "SeriesDescription",
+    "ProtocolName",
+    "StudyDescription",
+    "SequenceName",
+    "ContrastBolusAgent",
+}
 VIRTUAL = frozenset({"NumberOfSlices"})
 _TOKEN = re.compile(
     r"\s*(?:(?P<text>\"(?:[^\"\\]|\\.)*\")|(?P<number>[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)|(?P<word>[A-Za-z]\w*)"
@@ -97,15 +105,7 @@ class Rule:
 
     def why_not(self, header: Any) -> list[str]:
         """Every reason why a header does not fulfil the rule; empty when it does."""
-        return [] if self.matches(header) else list(self._reasons(header))
-
-    def _reasons(self, header: Any) -> Iterable[str]:
-        for part in self.parts:
-            if self.kind == "none":
-                if part.matches(header):
-                    yield f"not ({_shown(part)}) is wanted"
-            elif not part.matches(header):
-                yield from [_reason(part, header)] if isinstance(part, Condition) else part._reasons(header)
+        return [] if self.matches(header) else list(_reasons(self, header))
 
 
 def parse(rule: str) -> Rule:
@@ -232,7 +232,18 @@ class _Reader:
 
 def _fault(rule: str, place: int, what: str) -> ContractError:
     told = rule[place : place + 20] or "the end"
-    return ContractError("rules", what, got=f"{told!r} at character {place + 1}", do="see: claimed-med show select-series")
+    return ContractError(
+        "rules", what, got=f"{told!r} at character {place + 1}", do="see: claimed-med show select-series"
+    )
+
+
+def _reasons(rule: Rule, header: Any) -> Iterable[str]:
+    for part in rule.parts:
+        if rule.kind == "none":
+            if part.matches(header):
+                yield f"not ({_shown(part)}) is wanted"
+        elif not part.matches(header):
+            yield from [_reason(part, header)] if isinstance(part, Condition) else _reasons(part, header)
 
 
 def _reason(condition: Condition, header: Any) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from pydicom import Dataset
-
 from claimed_med.dicom.rules import Rule, parse
 from claimed_med.errors import InputError
 from claimed_med.handles import DicomCollection
 
 if TYPE_CHECKING:
+    from pydicom import Dataset
+
     from claimed_med.handles import DicomSeries
 
 

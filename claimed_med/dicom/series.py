@@ -5,14 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import highdicom as hd
-import numpy as np
 from pydicom import Dataset
 
 from claimed_med.dicom import repair as repairing
@@ -25,9 +22,23 @@ from claimed_med.errors import ContractError, InputError
 from claimed_med.payload import files_below, sha256_of
 
 if TYPE_CHECKING:
-    from claimed_med.dicom.pixels import Array
+    from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["Finding", "OtherObject", "Scan", "Series", "Skipped", "VolumeEntry", "entry_of", "read_series", "require_modality", "scan"]
+    import highdicom as hd
+    import numpy as np
+
+__all__ = [
+    "Finding",
+    "OtherObject",
+    "Scan",
+    "Series",
+    "Skipped",
+    "VolumeEntry",
+    "entry_of",
+    "read_series",
+    "require_modality",
+    "scan",
+]
 
 # Objects with pixels that are derived from others and are no images of a patient by themselves.
 NO_IMAGE = frozenset(
@@ -250,12 +261,16 @@ def read_series(
     """
     unknown = sorted(set(repair) - set(repairing.REPAIRS))
     if unknown:
-        raise ContractError("read_series", "unknown repair", got=", ".join(unknown), allowed=", ".join(repairing.REPAIRS))
+        raise ContractError(
+            "read_series", "unknown repair", got=", ".join(unknown), allowed=", ".join(repairing.REPAIRS)
+        )
     with quiet():
         found = _volumes(_open(source), frames)
     if len(found) != 1:
         told = "; ".join(f"{one.modality} {len(one.slices)} slices" for one in found[:10])
-        raise InputError("series", "the files must hold one volume", got=f"{len(found)} ({told})" if told else "no image")
+        raise InputError(
+            "series", "the files must hold one volume", got=f"{len(found)} ({told})" if told else "no image"
+        )
     series = found[0]
     series.wanted = tuple(repair)
     if "drop_duplicates" in repair:
@@ -273,11 +288,32 @@ def require_modality(where: str, series: Series, *modalities: str, min_slices: i
     """
     if series.modality not in modalities:
         raise InputError(
-            where, "the modality does not fit", got=series.modality or "none", allowed=" or ".join(modalities), do="choose another series"
+            where,
+            "the modality does not fit",
+            got=series.modality or "none",
+            allowed=" or ".join(modalities),
+            do="choose another series",
         )
     if len(series.slices) < min_slices:
         raise InputError(
-            where, "the series has too few slices", got=len(series.slices), allowed=f"at least {min_slices}", do="choose another series"
+            where,
+            "the series has too few slices",
+            got=len(series.slices),
+            allowed=f"at least {min_slices}",
+            do="choose another series",
+        )
+
+
+def require_body_part(where: str, series: Series, *names: str) -> None:
+    """Refuse a series whose header names another body part; one that names none is let through.
+
+    Raises:
+        InputError: BodyPartExamined is given and is none of `names`.
+    """
+    given = text(series.headers[0], "BodyPartExamined").upper()
+    if given and not any(name in given for name in names):
+        raise InputError(
+            where, "the body part does not fit", got=given, allowed=" or ".join(names), do="choose another series"
         )
 
 
@@ -300,7 +336,9 @@ def _paths(source: Path | str | Sequence[Path]) -> list[Path]:
     path = Path(source)
     if path.is_file():
         return [path]
-    return [found for name, found in files_below(path).items() if name not in {"lineage.json", "units.json", "volume.json"}]
+    return [
+        found for name, found in files_below(path).items() if name not in {"lineage.json", "units.json", "volume.json"}
+    ]
 
 
 def _is_image(instance: Instance) -> bool:
@@ -365,7 +403,9 @@ def _series(group: list[Frame], n_siblings: int) -> Series:
         told = f"a colour image ({samples} values a pixel) is a picture, not part of a volume"
         extra.append(Finding("ColourImage", told, {"samples": samples}, fatal=True))
     if not text(header, "SOPClassUID"):
-        extra.append(Finding("BlankSOPClass", f"SOPClassUID is blank; read as {text(header, 'Modality') or 'an image'}"))
+        extra.append(
+            Finding("BlankSOPClass", f"SOPClassUID is blank; read as {text(header, 'Modality') or 'an image'}")
+        )
     broken = {id(frame.instance) for frame in group if truncated(frame.instance)}
     if broken:
         told = f"{len(broken)} file{'s end' if len(broken) > 1 else ' ends'} before the pixel data do"

@@ -51,7 +51,9 @@ class Cache:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def key(self, component: Component, settings: Mapping[str, Any], inputs: Mapping[str, str], locations: Mapping[str, str]) -> str:
+    def key(
+        self, component: Component, settings: Mapping[str, Any], inputs: Mapping[str, str], locations: Mapping[str, str]
+    ) -> str:
         """The key of a task: its identity (weights by their package), its code and its packages.
 
         Args:

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     from claimed_med.component import Contract
 
 # A port on the right takes what comes from a port on the left.
-FITS = {("DicomCollection", "DicomSeries"), ("DicomSeries", "DicomCollection"), ("DicomStudy", "DicomCollection"), ("DicomCollection", "DicomStudy")}
+FITS = {
+    ("DicomCollection", "DicomSeries"),
+    ("DicomSeries", "DicomCollection"),
+    ("DicomStudy", "DicomCollection"),
+    ("DicomCollection", "DicomStudy"),
+}
 
 
 def compile_text(source: Path) -> str:
@@ -66,7 +71,9 @@ def _pipeline_of(source: Path) -> Any:
     spec.loader.exec_module(module)
     found = getattr(module, source.stem, None)
     if found is None:
-        raise ContractError(source.stem, "the file defines no pipeline of its own name", do=f"define def {source.stem}(...)")
+        raise ContractError(
+            source.stem, "the file defines no pipeline of its own name", do=f"define def {source.stem}(...)"
+        )
     return found
 
 
@@ -84,14 +91,20 @@ def _faults(pipeline: Pipeline, dag: Mapping[str, Any], entered: Mapping[str, st
         contract = _contract(pipeline, component)
         for port in contract.inputs:
             kind = inputs.get(port.name, "")
-            if kind and kind != port.kind and not ((kind, port.kind) in FITS and (contract.over or port.kind != "DicomSeries")):
+            if (
+                kind
+                and kind != port.kind
+                and not ((kind, port.kind) in FITS and (contract.over or port.kind != "DicomSeries"))
+            ):
                 yield f"{path}{name}: port {port.name} takes a {port.kind}; got a {kind}"
         cached = task.get("cachingOptions", {}).get("enableCache", False)
         if cached and any(setting.is_location for setting in contract.settings):
             yield f"{path}{name}: data enter here, so its caching must be off (set_caching_options(False))"
 
 
-def _source_kind(pipeline: Pipeline, dag: Mapping[str, Any], source: Mapping[str, Any], entered: Mapping[str, str]) -> str:
+def _source_kind(
+    pipeline: Pipeline, dag: Mapping[str, Any], source: Mapping[str, Any], entered: Mapping[str, str]
+) -> str:
     if "componentInputArtifact" in source:
         return entered.get(source["componentInputArtifact"], "")
     origin = source["taskOutputArtifact"]
@@ -103,7 +116,9 @@ def _output_kind(pipeline: Pipeline, dag: Mapping[str, Any], task: str, port: st
     if "dag" not in component:
         return _contract(pipeline, component).output(port).kind
     selectors = component["dag"].get("outputs", {}).get("artifacts", {}).get(port, {}).get("artifactSelectors", [])
-    kinds = {_output_kind(pipeline, component["dag"], one["producerSubtask"], one["outputArtifactKey"]) for one in selectors}
+    kinds = {
+        _output_kind(pipeline, component["dag"], one["producerSubtask"], one["outputArtifactKey"]) for one in selectors
+    }
     return kinds.pop() if len(kinds) == 1 else ""
 
 

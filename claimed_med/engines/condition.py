@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 import operator
 import re
-from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from claimed_med.errors import EngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,
@@ -75,7 +77,7 @@ def _walk(node: ast.expr, values: Mapping[str, Any] | None) -> Any:  # noqa: PLR
     if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "inputs.parameter_values":
         if not isinstance(node.slice, ast.Constant):
             raise ValueError(ast.unparse(node))
-        return "" if values is None else values[node.slice.value]
+        return "" if values is None else values[str(node.slice.value)]
     raise ValueError(ast.unparse(node))
 
 

@@ -23,7 +23,15 @@ from typing import Any
 from claimed_med.workers import die_with_parent
 
 PRELOAD = {
-    "cpu": ("numpy", "scipy.ndimage", "pydicom", "highdicom", "claimed_med.dicom.series", "claimed_med.dicom.seg", "claimed_med.run"),
+    "cpu": (
+        "numpy",
+        "scipy.ndimage",
+        "pydicom",
+        "highdicom",
+        "claimed_med.dicom.series",
+        "claimed_med.dicom.seg",
+        "claimed_med.run",
+    ),
     "torch": ("torch", "monai.networks.nets", "monai.inferers"),
 }
 _LINE = 1 << 16
@@ -55,7 +63,13 @@ class ForkServer:
         with self._lock:
             self._number += 1
             self._waiting[self._number] = done
-            order = {"id": self._number, "argv": argv, "environment": environment, "log": log, "progress": progress_fd >= 0}
+            order = {
+                "id": self._number,
+                "argv": argv,
+                "environment": environment,
+                "log": log,
+                "progress": progress_fd >= 0,
+            }
             text = json.dumps(order).encode() + b"\n"
             try:
                 if progress_fd >= 0:

@@ -58,7 +58,7 @@ def load(path: Path) -> Pipeline:
         EngineError: It is no valid IR, or holds a construct that this engine does not run.
     """
     try:
-        documents = [one for one in yaml.load_all(path.read_text(encoding="utf-8"), _LOADER) if one]  # noqa: S506 - a safe loader
+        documents = [one for one in yaml.load_all(path.read_text(encoding="utf-8"), _LOADER) if one]
     except (OSError, yaml.YAMLError):
         raise EngineError("pipeline", "the compiled pipeline cannot be read", do="compile it again") from None
     if not documents:
@@ -66,11 +66,20 @@ def load(path: Path) -> Pipeline:
     content = documents[0]
     _validate(content)
     found = Pipeline(
-        content["pipelineInfo"]["name"], content.get("components", {}), content["deploymentSpec"]["executors"], content["root"]
+        content["pipelineInfo"]["name"],
+        content.get("components", {}),
+        content["deploymentSpec"]["executors"],
+        content["root"],
     )
-    faults = sorted({*_faults(found, found.root), *(fault for one in found.components.values() for fault in _faults(found, one))})
+    faults = sorted(
+        {*_faults(found, found.root), *(fault for one in found.components.values() for fault in _faults(found, one))}
+    )
     if faults:
-        raise EngineError("pipeline", "this engine does not run: " + "; ".join(faults), do="use another engine, or rewrite the pipeline")
+        raise EngineError(
+            "pipeline",
+            "this engine does not run: " + "; ".join(faults),
+            do="use another engine, or rewrite the pipeline",
+        )
     return found
 
 
@@ -103,7 +112,11 @@ def _validate(content: Any) -> None:
 
 def _faults(pipeline: Pipeline, component: dict[str, Any]) -> list[str]:
     if "dag" in component:
-        return [fault for name, task in component["dag"].get("tasks", {}).items() for fault in _task_faults(pipeline, name, task)]
+        return [
+            fault
+            for name, task in component["dag"].get("tasks", {}).items()
+            for fault in _task_faults(pipeline, name, task)
+        ]
     label = component.get("executorLabel", "")
     executor = pipeline.executors.get(label, {})
     if "container" not in executor:
@@ -125,11 +138,15 @@ def _task_faults(pipeline: Pipeline, name: str, task: dict[str, Any]) -> list[st
     if condition and not check_condition(condition):
         faults.append(f"task {name}: the condition {condition}")
     strategy = task.get("triggerPolicy", {}).get("strategy", "")
-    if strategy not in {"", "TRIGGER_STRATEGY_UNSPECIFIED", "ALL_UPSTREAM_TASKS_SUCCEEDED", "ALL_UPSTREAM_TASKS_COMPLETED"}:
+    if strategy not in {
+        "",
+        "TRIGGER_STRATEGY_UNSPECIFIED",
+        "ALL_UPSTREAM_TASKS_SUCCEEDED",
+        "ALL_UPSTREAM_TASKS_COMPLETED",
+    }:
         faults.append(f"task {name}: the strategy {strategy}")
-    for value in task.get("inputs", {}).get("parameters", {}).values():
-        if "taskFinalStatus" in value:
-            faults.append(f"task {name}: the final status as an input")
+    values = task.get("inputs", {}).get("parameters", {}).values()
+    faults += [f"task {name}: the final status as an input" for value in values if "taskFinalStatus" in value]
     return faults
 
 

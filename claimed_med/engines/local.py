@@ -9,44 +9,36 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from claimed_med import registry
+from claimed_med.component import parse_argument
 from claimed_med.engines.cache import Cache, digest_of
 from claimed_med.engines.condition import evaluate
+from claimed_med.engines.flow import (
+    Failed,
+    Skipped,
+    Values,
+    fill_defaults,
+    inputs_of,
+    kind_of,
+    outputs_of,
+    parameters_of,
+    results_of,
+    word_for,
+)
 from claimed_med.engines.forkserver import ForkServer
-from claimed_med.engines.ir import Pipeline, as_text, constant
-from claimed_med.engines.report import Report
+from claimed_med.engines.ir import Pipeline, as_text
 from claimed_med.errors import ClaimedMedError, EngineError
 from claimed_med.execute import full_settings, location_digests
-from claimed_med.component import parse_argument
 from claimed_med.workers import n_cores
 
-_PARAMETER, _ARTIFACT = "parameters", "artifacts"
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
 
-
-@dataclass
-class Values:
-    """What flows between tasks: parameters, and artifacts as (folder, payload digest)."""
-
-    parameters: dict[str, Any] = field(default_factory=dict)
-    artifacts: dict[str, tuple[Path, str]] = field(default_factory=dict)
-
-
-class Skipped(Exception):  # noqa: N818 - an outcome of a task
-    """A task that was not run: its condition is false, or a task before it failed or was skipped."""
-
-
-class Failed(Exception):  # noqa: N818 - an outcome of a task
-    """A task that failed; carries the exit code."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(str(code))
-        self.code = code
+    from claimed_med.engines.report import Report
 
 
 class LocalEngine:
@@ -107,7 +99,7 @@ class LocalEngine:
         failures = [error for one in done.values() if isinstance(error := one.exception(), Failed)]
         if failures:
             raise failures[0]
-        return _outputs(dag, values, done)
+        return outputs_of(dag, done)
 
     def _settle(
         self,
@@ -121,15 +113,7 @@ class LocalEngine:
     ) -> None:
         title = f"{path}{name}"
         try:
-            always = task.get("triggerPolicy", {}).get("strategy") == "ALL_UPSTREAM_TASKS_COMPLETED"
-            for before in task.get("dependentTasks", []):
-                error = done[before].exception()
-                if error is not None and not always:
-                    raise Skipped
-            inputs = _inputs(task, values, done)
-            condition = task.get("triggerPolicy", {}).get("condition", "")
-            if condition and not evaluate(condition, inputs.parameters):
-                raise Skipped
+            inputs = _ready_inputs(task, values, done)
             done[name].set_result(self._run_task(pipeline, name, task, inputs, folder, title))
         except (Skipped, Failed) as outcome:
             if isinstance(outcome, Skipped):
@@ -148,7 +132,7 @@ class LocalEngine:
         component = pipeline.components[task["componentRef"]["name"]]
         if "parameterIterator" in task:
             return self._loop(pipeline, name, task, component, inputs, folder, title)
-        _fill_defaults(component, inputs)
+        fill_defaults(component, inputs)
         if "dag" in component:
             return self._dag(pipeline, component["dag"], inputs, folder / name, f"{title}/")
         retries = int(task.get("retryPolicy", {}).get("maxRetryCount", 0))
@@ -174,7 +158,7 @@ class LocalEngine:
             mine = Values({**inputs.parameters, iterator["itemInput"]: item}, dict(inputs.artifacts))
             with limit:
                 try:
-                    _fill_defaults(component, mine)
+                    fill_defaults(component, mine)
                     place = folder / f"{name}-{index}"
                     results[index].set_result(self._dag(pipeline, component["dag"], mine, place, f"{title}-{index}/"))
                 except (Failed, Skipped) as outcome:
@@ -198,8 +182,12 @@ class LocalEngine:
         container = pipeline.container(dict(component))
         found = registry.get(container["command"][2])
         contract = found.contract
-        texts = {name: as_text(value, _kind(component, name)) for name, value in inputs.parameters.items()}
-        given = {one.name: parse_argument(one, texts[one.name], contract.name) for one in contract.settings if one.name in texts}
+        texts = {name: as_text(value, kind_of(component, name)) for name, value in inputs.parameters.items()}
+        given = {
+            one.name: parse_argument(one, texts[one.name], contract.name)
+            for one in contract.settings
+            if one.name in texts
+        }
         settings = full_settings(contract, given)
         ports = {port.name: folder / port.name for port in contract.outputs if not port.is_value}
         files = {port.name: folder / port.name for port in contract.outputs if port.is_value}
@@ -214,8 +202,8 @@ class LocalEngine:
                     files[name].parent.mkdir(parents=True, exist_ok=True)
                     files[name].write_text(text)
                 self.report.finished(title, ports, cached=True)
-                return _results(component, ports, entry.digests, entry.values)
-        argv = [contract.name, *(_word(word, texts, inputs, folder) for word in container.get("args", []))]
+                return results_of(component, ports, entry.digests, entry.values)
+        argv = [contract.name, *(word_for(word, texts, inputs, folder) for word in container.get("args", []))]
         if found.contract.category == "local":
             argv[0] = str(found.path)
         self._fork_until_done(contract.image, argv, title, retries)
@@ -224,7 +212,7 @@ class LocalEngine:
         if self.cache is not None:
             self.cache.store(key, ports, values)
         self.report.finished(title, ports, cached=False)
-        return _results(component, ports, digests, values)
+        return results_of(component, ports, digests, values)
 
     def _fork_until_done(self, image: str, argv: list[str], title: str, retries: int) -> None:
         log = self.out / "logs" / f"{title.replace('/', '.')}.log"
@@ -274,115 +262,16 @@ class LocalEngine:
             return self.servers[image]
 
 
-def parameters_of(pipeline: Pipeline, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Pipeline parameters with their types; texts are converted.
-
-    Raises:
-        EngineError: An unknown name, a missing value, or a text of another type.
-    """
-    declared = pipeline.parameters()
-    unknown = sorted(set(given) - set(declared))
-    if unknown:
-        raise EngineError(pipeline.name, "unknown parameter", got=", ".join(unknown), allowed=", ".join(sorted(declared)))
-    values = {}
-    for name, told in declared.items():
-        if name in given:
-            values[name] = _converted(pipeline.name, name, told.get("parameterType", "STRING"), given[name])
-        elif "defaultValue" in told or told.get("isOptional"):
-            values[name] = told.get("defaultValue", "")
-        else:
-            raise EngineError(pipeline.name, f"parameter {name} has no value", do=f"add --set {name}=VALUE")
-    return values
-
-
-def _converted(where: str, name: str, kind: str, text: Any) -> Any:
-    try:
-        if kind == "STRING" or not isinstance(text, str):
-            return text
-        if kind == "NUMBER_INTEGER":
-            return int(text)
-        return {"NUMBER_DOUBLE": float}.get(kind, json.loads)(text)
-    except ValueError:
-        raise EngineError(where, f"parameter {name} must be a {kind.lower().replace('_', ' ')}", got=repr(text)) from None
-
-
-def _inputs(task: Mapping[str, Any], values: Values, done: Mapping[str, Future[Values]]) -> Values:
-    told = task.get("inputs", {})
-    found = Values()
-    for name, source in told.get(_PARAMETER, {}).items():
-        if "runtimeValue" in source:
-            found.parameters[name] = constant(source["runtimeValue"])
-        elif "componentInputParameter" in source:
-            if source["componentInputParameter"] in values.parameters:
-                found.parameters[name] = values.parameters[source["componentInputParameter"]]
-        else:
-            origin = source["taskOutputParameter"]
-            found.parameters[name] = done[origin["producerTask"]].result().parameters[origin["outputParameterKey"]]
-        if "parameterExpressionSelector" in source and name in found.parameters:
-            found.parameters[name] = _selected(found.parameters[name], source["parameterExpressionSelector"])
-    for name, source in told.get(_ARTIFACT, {}).items():
-        if "componentInputArtifact" in source:
-            found.artifacts[name] = values.artifacts[source["componentInputArtifact"]]
-        else:
-            origin = source["taskOutputArtifact"]
-            found.artifacts[name] = done[origin["producerTask"]].result().artifacts[origin["outputArtifactKey"]]
-    return found
-
-
-def _selected(value: Any, expression: str) -> Any:
-    """`parseJson(string_value)["key"]`: one item of a structure that a loop runs over."""
-    key = expression.removeprefix('parseJson(string_value)["').removesuffix('"]')
-    return (json.loads(value) if isinstance(value, str) else value)[key]
-
-
-def _fill_defaults(component: Mapping[str, Any], inputs: Values) -> None:
-    for name, told in component.get("inputDefinitions", {}).get(_PARAMETER, {}).items():
-        if name not in inputs.parameters and "defaultValue" in told:
-            inputs.parameters[name] = told["defaultValue"]
-
-
-def _kind(component: Mapping[str, Any], name: str) -> str:
-    return str(component.get("inputDefinitions", {}).get(_PARAMETER, {}).get(name, {}).get("parameterType", "STRING"))
-
-
-def _word(word: str, texts: Mapping[str, str], inputs: Values, folder: Path) -> str:
-    if not word.startswith("{{$."):
-        return word
-    _, name, rest = word.split("'")
-    if ".inputs.parameters" in word:
-        return texts[name]
-    if ".inputs.artifacts" in word:
-        return str(inputs.artifacts[name][0])
-    return str(folder / name) if rest else word
-
-
-def _results(
-    component: Mapping[str, Any], ports: Mapping[str, Path], digests: Mapping[str, str], values: Mapping[str, str]
-) -> Values:
-    kinds = component.get("outputDefinitions", {}).get(_PARAMETER, {})
-    parameters = {
-        name: _converted("task", name, kinds.get(name, {}).get("parameterType", "STRING"), text) for name, text in values.items()
-    }
-    return Values(parameters, {name: (path, digests[name]) for name, path in ports.items()})
-
-
-def _outputs(dag: Mapping[str, Any], values: Values, done: Mapping[str, Future[Values]]) -> Values:
-    found = Values()
-    told = dag.get("outputs", {})
-    for name, source in told.get(_PARAMETER, {}).items():
-        selectors = source.get("valueFromOneof", {}).get("parameterSelectors") or [source["valueFromParameter"]]
-        for one in selectors:
-            result = done[one["producerSubtask"]]
-            if result.exception() is None:
-                found.parameters[name] = result.result().parameters.get(one["outputParameterKey"])
-                break
-    for name, source in told.get(_ARTIFACT, {}).items():
-        for one in source.get("artifactSelectors", []):
-            result = done[one["producerSubtask"]]
-            if result.exception() is None and one["outputArtifactKey"] in result.result().artifacts:
-                found.artifacts[name] = result.result().artifacts[one["outputArtifactKey"]]
-                break
-    return found
+def _ready_inputs(task: Mapping[str, Any], values: Values, done: Mapping[str, Future[Values]]) -> Values:
+    """Wait for the tasks before; the inputs, or `Skipped` when the task is not to run."""
+    policy = task.get("triggerPolicy", {})
+    failed = [before for before in task.get("dependentTasks", []) if done[before].exception() is not None]
+    if failed and policy.get("strategy") != "ALL_UPSTREAM_TASKS_COMPLETED":
+        raise Skipped
+    inputs = inputs_of(task, values, done)
+    if policy.get("condition") and not evaluate(policy["condition"], inputs.parameters):
+        raise Skipped
+    return inputs
 
 
 def _spawned(argv: list[str], environment: dict[str, str], log: Path) -> int:
@@ -390,7 +279,9 @@ def _spawned(argv: list[str], environment: dict[str, str], log: Path) -> int:
 
     with log.open("ab") as stream:
         words = [sys.executable, "-m", "claimed_med", "run", *argv]
-        return subprocess.run(words, stdout=stream, stderr=stream, env={**os.environ, **environment}, check=False).returncode
+        return subprocess.run(
+            words, stdout=stream, stderr=stream, env={**os.environ, **environment}, check=False
+        ).returncode
 
 
 def _reason(code: int, log: str) -> str:
@@ -403,5 +294,3 @@ def _reason(code: int, log: str) -> str:
         return lines[-1].removeprefix("error: ")
     summary = [line.strip() for line in log.splitlines() if line.strip()]
     return "; ".join(summary[:6]) or f"the task ended with code {code}"
-
-

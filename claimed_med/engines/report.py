@@ -86,7 +86,10 @@ class Report:
     def summary(self) -> str:
         """The table that ends a run: tasks, then units by task with every reason."""
         width = max([len(title) for title in self.tasks] or [0])
-        lines = [f"{title:<{width}}  {one.status:<7} {one.seconds:7.2f} s  {one.text}".rstrip() for title, one in self.tasks.items()]
+        lines = [
+            f"{title:<{width}}  {one.status:<7} {one.seconds:7.2f} s  {one.text}".rstrip()
+            for title, one in self.tasks.items()
+        ]
         return "\n".join([*lines, *self._units()])
 
     def _units(self) -> list[str]:

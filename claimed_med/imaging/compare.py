@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import SimpleITK as sitk
+import SimpleITK
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Mask = npt.NDArray[np.bool_]
 UNDEFINED = "a mask is empty"
@@ -56,14 +58,16 @@ def _distances(mask: Mask, truth: Mask, spacing_mm: Sequence[float]) -> tuple[np
 
 
 def _border(mask: Mask) -> Mask:
-    image = sitk.GetImageFromArray(np.pad(mask, 1).astype(np.uint8))
-    contour = sitk.BinaryContour(image, fullyConnected=False, backgroundValue=0, foregroundValue=1)
-    found: Mask = sitk.GetArrayFromImage(contour)[1:-1, 1:-1, 1:-1] > 0
+    image = SimpleITK.GetImageFromArray(np.pad(mask, 1).astype(np.uint8))
+    contour = SimpleITK.BinaryContour(image, fullyConnected=False, backgroundValue=0, foregroundValue=1)
+    found: Mask = SimpleITK.GetArrayFromImage(contour)[1:-1, 1:-1, 1:-1] > 0
     return found
 
 
 def _distance_to(border: Mask, spacing_mm: Sequence[float]) -> npt.NDArray[Any]:
-    image = sitk.GetImageFromArray(border.astype(np.uint8))
+    image = SimpleITK.GetImageFromArray(border.astype(np.uint8))
     image.SetSpacing([float(size) for size in spacing_mm][::-1])
-    field = sitk.SignedMaurerDistanceMap(image, insideIsPositive=False, squaredDistance=False, useImageSpacing=True)
-    return np.asarray(np.abs(sitk.GetArrayFromImage(field)))
+    field = SimpleITK.SignedMaurerDistanceMap(
+        image, insideIsPositive=False, squaredDistance=False, useImageSpacing=True
+    )
+    return np.asarray(np.abs(SimpleITK.GetArrayFromImage(field)))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import SimpleITK as sitk
+import SimpleITK
 
 from claimed_med.errors import InputError
 
@@ -14,7 +14,11 @@ LARGEST_VOXELS = 2_000_000_000
 SMALLEST_OVERLAP = 0.01
 # Patient axes (LPS) along which slices, rows and columns go.
 ORIENTATIONS = {"axial": "HPL", "sagittal": "LFP", "coronal": "PFL"}
-_INTERPOLATORS = {"linear": sitk.sitkLinear, "nearest": sitk.sitkNearestNeighbor, "b-spline": sitk.sitkBSpline}
+_INTERPOLATORS = {
+    "linear": SimpleITK.sitkLinear,
+    "nearest": SimpleITK.sitkNearestNeighbor,
+    "b-spline": SimpleITK.sitkBSpline,
+}
 
 
 def resample(volume: Any, spacing_mm: float, interpolation: str = "linear") -> Any:
@@ -42,11 +46,11 @@ def resample(volume: Any, spacing_mm: float, interpolation: str = "linear") -> A
     image = _image(np.asarray(volume.array, np.float32), affine)
     if interpolation != "nearest":
         image = _smoothed(image, old, spacing_mm)
-    reference = sitk.Image([int(size) for size in shape[::-1]], sitk.sitkFloat32)
+    reference = SimpleITK.Image([int(size) for size in shape[::-1]], SimpleITK.sitkFloat32)
     reference.SetOrigin(first.tolist())
     reference.SetSpacing([spacing_mm] * 3)
     reference.SetDirection(directions[:, ::-1].ravel().tolist())
-    found = sitk.GetArrayFromImage(_resampled(image, reference, _INTERPOLATORS[interpolation]))
+    found = SimpleITK.GetArrayFromImage(_resampled(image, reference, _INTERPOLATORS[interpolation]))
     if volume.array.dtype == np.int16:
         found = np.clip(np.round(found), -32768, 32767).astype(np.int16)
     return _volume_like(volume, found, _affine(directions * spacing_mm, first))
@@ -85,7 +89,7 @@ def _box(volume: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 def _image(array: npt.NDArray[np.float32], affine: npt.NDArray[np.float64]) -> Any:
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    image = sitk.GetImageFromArray(array)
+    image = SimpleITK.GetImageFromArray(array)
     image.SetSpacing(spacing[::-1].tolist())
     image.SetOrigin(affine[:3, 3].tolist())
     image.SetDirection((affine[:3, :3] / spacing)[:, ::-1].ravel().tolist())
@@ -94,14 +98,14 @@ def _image(array: npt.NDArray[np.float32], affine: npt.NDArray[np.float64]) -> A
 
 def _smoothed(image: Any, old: npt.NDArray[np.float64], new: float) -> Any:
     for axis, size in enumerate(old[::-1]):
-        if new > 1.01 * size and image.GetSize()[axis] >= 4:  # noqa: PLR2004 - the filter needs four voxels
-            image = sitk.RecursiveGaussian(image, new / 2, False, 0, axis)
+        if new > 1.01 * size and image.GetSize()[axis] >= 4:
+            image = SimpleITK.RecursiveGaussian(image, new / 2, False, 0, axis)
     return image
 
 
 def _resampled(image: Any, reference: Any, method: int) -> Any:
     """Resample; outside of the outermost voxel centres the nearest voxel counts."""
-    resampler = sitk.ResampleImageFilter()
+    resampler = SimpleITK.ResampleImageFilter()
     resampler.SetReferenceImage(reference)
     resampler.SetInterpolator(method)
     resampler.SetUseNearestNeighborExtrapolator(True)

@@ -36,10 +36,8 @@ def label_lungs(volume: Any, threshold_hu: float = -320.0, min_lung_ml: float = 
     middle = float(x[body].mean()) if body.any() else 0.0
     centres = [float(x[part].mean()) for part in parts]
     for part, centre in zip(parts, centres, strict=True):
-        if len(parts) == 2:  # noqa: PLR2004 - the two lungs
-            side = RIGHT if centre == min(centres) else LEFT
-        else:
-            side = RIGHT if centre < middle else LEFT
+        border = max(centres) if len(parts) == 2 else middle
+        side = RIGHT if centre < border else LEFT
         labels[_closed(part, spacing) & body & (labels == 0)] = side
     return volume.with_array(labels)
 
@@ -55,7 +53,7 @@ def _largest_two(air: Mask, min_voxels: float, spacing: tuple[float, ...]) -> li
         sizes[0] = 0
         order = np.argsort(sizes)[::-1][:2]
         kept = [int(index) for index in order if sizes[index] >= min_voxels * (1 if step == 0 else 0.3)]
-        if len(kept) == 2 and sizes[kept[1]] > 0.2 * sizes[kept[0]]:  # noqa: PLR2004
+        if len(kept) == 2 and sizes[kept[1]] > 0.2 * sizes[kept[0]]:
             return [parts == index for index in kept] if step == 0 else _grown(air, parts, kept, spacing)
     parts, _ = ndimage.label(air)
     sizes = np.bincount(parts.ravel())

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Picture = npt.NDArray[np.uint8]
 COLOURS = ((230, 60, 60), (70, 130, 240), (80, 200, 100), (240, 190, 50), (190, 90, 220), (60, 200, 210))
@@ -40,7 +42,9 @@ def mosaic(
     """
     low, high = window or _percentiles(array)
     chosen = _chosen(array.shape[0], labels, n_tiles)
-    tiles = [_tile(array[index], None if labels is None else labels[index], spacing_mm[1:], (low, high)) for index in chosen]
+    tiles = [
+        _tile(array[index], None if labels is None else labels[index], spacing_mm[1:], (low, high)) for index in chosen
+    ]
     columns = min(_COLUMNS, len(tiles))
     rows = -(-len(tiles) // columns)
     height, width = max(tile.shape[0] for tile in tiles), max(tile.shape[1] for tile in tiles)
@@ -54,7 +58,7 @@ def mosaic(
 def png(picture: npt.NDArray[Any]) -> bytes:
     """Encode a picture as PNG: shape (row, column) or (row, column, 3), uint8; no time, no metadata."""
     pixels = np.ascontiguousarray(picture, np.uint8)
-    colour_type = 0 if pixels.ndim == 2 else 2  # noqa: PLR2004 - as the PNG standard numbers them
+    colour_type = 0 if pixels.ndim == 2 else 2
     height, width = pixels.shape[:2]
     lines = np.concatenate([np.zeros((height, 1), np.uint8), pixels.reshape(height, -1)], axis=1)
     head = struct.pack(">IIBBBBB", width, height, 8, colour_type, 0, 0, 0)
@@ -95,7 +99,7 @@ def _tile(
     return np.asarray(np.round(picture), np.uint8)
 
 
-def _paint(picture: npt.NDArray[np.float32], labels: npt.NDArray[Any]) -> None:
+def _paint(picture: npt.NDArray[Any], labels: npt.NDArray[Any]) -> None:
     for number in np.unique(labels[labels > 0]):
         colour = np.asarray(COLOURS[(int(number) - 1) % len(COLOURS)], np.float32)
         mask = labels == number

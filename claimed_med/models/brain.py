@@ -28,7 +28,9 @@ def weights_files() -> list[Path]:
     """
     spec = importlib.util.find_spec("deepbet")
     if spec is None or spec.origin is None:
-        raise MissingDependencyError("segment-brain", "deepbet is not installed", do="run: pip install 'claimed_med[torch]'")
+        raise MissingDependencyError(
+            "segment-brain", "deepbet is not installed", do="run: pip install 'claimed_med[torch]'"
+        )
     folder = Path(spec.origin).parents[1] / "data" / "models"
     return [folder / name for name in _WEIGHTS]
 
@@ -64,7 +66,10 @@ def label_brain(volume: Any, threshold: float = 0.5) -> Any:
     if min(extent) < SMALLEST_EXTENT_MM:
         told = " x ".join(f"{size:.0f}" for size in extent)
         raise InputError(
-            "segment-brain", "the volume covers no whole head", got=f"{told} mm", allowed=f"at least {SMALLEST_EXTENT_MM:.0f} mm each way"
+            "segment-brain",
+            "the volume covers no whole head",
+            got=f"{told} mm",
+            allowed=f"at least {SMALLEST_EXTENT_MM:.0f} mm each way",
         )
     mask = _predict(np.asarray(volume.array, np.float32), np.asarray(volume.affine), threshold)
     found_ml = float(mask.sum()) * float(np.prod(spacing)) / 1000.0
@@ -94,7 +99,9 @@ def _predict(array: Any, affine: Any, threshold: float) -> Any:
             probability = network.run_model(np.ascontiguousarray(upright))
             mask = network.postprocess(probability > threshold) > 0
         except (AssertionError, ValueError):
-            raise InputError("segment-brain", "the network found no head", do="choose a T1-weighted MR of a whole head") from None
+            raise InputError(
+                "segment-brain", "the network found no head", do="choose a T1-weighted MR of a whole head"
+            ) from None
     axes = nib.orientations.axcodes2ornt(("R", "A", "S"))
     back = nib.orientations.ornt_transform(axes, turn)
     return np.ascontiguousarray(nib.apply_orientation(mask, back))

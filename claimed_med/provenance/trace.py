@@ -85,7 +85,9 @@ def trace(place: Path) -> Trace:
     record = lineage.read(folder)
     if record is None:
         raise InputError(
-            "lineage show", "no record lies beside this output", do="name a file or folder that a run wrote, lineage.json included"
+            "lineage show",
+            "no record lies beside this output",
+            do="name a file or folder that a run wrote, lineage.json included",
         )
     base = folder if (folder / LINEAGE).is_file() else folder.parent
     name = "" if place.is_dir() else place.relative_to(base).as_posix()
@@ -118,25 +120,38 @@ def as_table(found: Trace) -> str:
     lines = []
     for number, step in enumerate(found.steps):
         settings = ", ".join(f"{name}={value}" for name, value in sorted(step.record.settings.items())) or "no settings"
-        lines.append(f"{number:>2}  {step.record.component} {step.record.version} -> {step.record.port}  [{step.digest[:12]}]")
+        lines.append(
+            f"{number:>2}  {step.record.component} {step.record.version} -> {step.record.port}  [{step.digest[:12]}]"
+        )
         lines.append(f"      {settings}")
         if step.record.weights:
             lines.append(f"      weights sha256 {step.record.weights[:12]}")
     for key, uids in sorted(found.sources.items()):
-        lines += [f"source SOP instances{' of unit ' + key if key else ''}: {len(uids)}", *(f"      {uid}" for uid in uids)]
+        lines += [
+            f"source SOP instances{' of unit ' + key if key else ''}: {len(uids)}",
+            *(f"      {uid}" for uid in uids),
+        ]
     return "\n".join(lines)
 
 
 def as_mermaid(found: Trace) -> str:
     """The trace as a Mermaid flow chart, source at the top."""
     lines = ["flowchart TD"]
-    for step in found.steps:
-        lines.append(f'    r{step.digest[:12]}["{step.record.component} {step.record.version}<br/>{step.record.port}"]')
+    lines += [
+        f'    r{step.digest[:12]}["{step.record.component} {step.record.version}<br/>{step.record.port}"]'
+        for step in found.steps
+    ]
     for step in found.steps:
         for port, parent in sorted(step.parents.items()):
             lines.append(f"    r{parent[:12]} -->|{port}| r{step.digest[:12]}")
     for key, uids in sorted(found.sources.items()):
         lines.append(f'    s{key or "all"}[("{len(uids)} source SOP instances{"<br/>unit " + key if key else ""}")]')
-        roots = [step for step in found.steps if any(told.get("sop_uids") for unit in step.record.units for told in unit.inputs.values() if unit.key == key)]
+        roots = [
+            step
+            for step in found.steps
+            if any(
+                told.get("sop_uids") for unit in step.record.units for told in unit.inputs.values() if unit.key == key
+            )
+        ]
         lines += [f"    s{key or 'all'} --> r{step.digest[:12]}" for step in roots]
     return "\n".join(lines)

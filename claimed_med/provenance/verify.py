@@ -44,7 +44,9 @@ def verify(folder: Path) -> tuple[int, list[Change]]:
     """
     places = sorted(path.parent for path in folder.rglob(LINEAGE)) if folder.is_dir() else []
     if not places:
-        raise InputError("lineage verify", "no lineage.json lies below this folder", do="name an output folder of a run")
+        raise InputError(
+            "lineage verify", "no lineage.json lies below this folder", do="name an output folder of a run"
+        )
     n_files, changes = 0, []
     for place in places:
         base = place.relative_to(folder).as_posix()

@@ -1,4 +1,4 @@
-"""Contract in, Kubeflow `component.yaml` out: the older schema, which kfp 2.x loads and Elyra reads. kfp is not imported.
+"""Contract in, Kubeflow `component.yaml` out: the older schema, which kfp 2.x and Elyra read. kfp is not imported.
 
 Rules of its readers: every default is a text, booleans are declared String, no output name contains `output_`.
 """
@@ -29,7 +29,9 @@ def render(contract: Contract) -> str:
             "metadata": {"annotations": _annotations(contract)},
             "inputs": [*map(_input, contract.inputs), *map(_setting, contract.settings)],
             "outputs": [*map(_output, contract.outputs)],
-            "implementation": {"container": {"image": image(contract), "command": command(contract), "args": _args(contract)}},
+            "implementation": {
+                "container": {"image": image(contract), "command": command(contract), "args": _args(contract)}
+            },
         }
     )
 
@@ -66,7 +68,9 @@ def _output(port: Port) -> dict[str, str]:
 
 
 def _setting(setting: Setting) -> dict[str, str]:
-    limits = f" Range [{setting.low:g}, {setting.high:g}]." if setting.low is not None and setting.high is not None else ""
+    limits = (
+        f" Range [{setting.low:g}, {setting.high:g}]." if setting.low is not None and setting.high is not None else ""
+    )
     choices = f" One of {', '.join(setting.choices)}." if setting.choices else ""
     booleans = " true or false." if setting.type is bool else ""
     lists = " A JSON list of texts." if type_name(setting.type) == "list[str]" else ""

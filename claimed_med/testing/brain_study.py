@@ -1,4 +1,4 @@
-"""A head MR of nobody: the MNI152 T1 template, which is a brain without a head, with a skull and scalp made around it."""
+"""A head MR of nobody: the MNI152 T1 template, a brain without a head, with skull and scalp made around it."""
 
 from __future__ import annotations
 

@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +21,10 @@ from pydicom.uid import (
 )
 
 from claimed_med.dicom.uid import to_bytes, uid_from
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
 Array = npt.NDArray[Any]
 PLANTED = {
@@ -80,7 +82,7 @@ def write_series(
     folder.mkdir(parents=True, exist_ok=True)
     if positions is None:
         step = np.cross(orientation[:3], orientation[3:]) * spacing_mm[0]
-        positions = [np.asarray(origin) + step * index for index in range(len(stored))]
+        positions = [tuple(np.asarray(origin) + step * index) for index in range(len(stored))]
     paths = []
     for index, plane in enumerate(stored):
         number = len(stored) - index if reverse_numbers else index + 1
@@ -218,7 +220,9 @@ def _axes() -> tuple[Any, ...]:
 
 def chest_ct(folder: Path) -> Path:
     """One axial chest CT, 32 slices of 80 x 96."""
-    write_series(folder, chest_values(), spacing_mm=(8.0, 4.0, 4.0), origin=(-190, -160, -500), name="chest", intercept=0)
+    write_series(
+        folder, chest_values(), spacing_mm=(8.0, 4.0, 4.0), origin=(-190, -160, -500), name="chest", intercept=0
+    )
     return folder
 
 
@@ -241,7 +245,11 @@ def collection(folder: Path) -> Path:
     head_mr(folder / "IMAGES" / "MR")
     scout = chest_values()[:1]
     write_series(
-        folder / "IMAGES" / "CT", scout, orientation=CORONAL, name="scout", attributes={"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}
+        folder / "IMAGES" / "CT",
+        scout,
+        orientation=CORONAL,
+        name="scout",
+        attributes={"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]},
     )
     gap = [(0, 0, 2.5 * index) for index in (0, 1, 2, 4, 5, 6)]
     write_series(folder / "GAP", chest_values()[:6], positions=gap, name="gap")

@@ -6,10 +6,10 @@ import highdicom as hd
 import numpy as np
 import pytest
 import SimpleITK
-from claimed_med.dicom.series import read_series, scan
 from pydicom import dcmread
 
 from claimed_med.dicom import codes, image, pm, sc, seg, sr, uid, validate
+from claimed_med.dicom.series import read_series, scan
 from claimed_med.errors import InputError
 from claimed_med.testing.readback import voxels_by_dcmqi
 

@@ -47,12 +47,20 @@ def test_a_named_tuple_gives_several_outputs():
             n_rows: Two.
         """
 
-    assert [(port.name, port.is_value) for port in declare(split).contract.outputs] == [("first", False), ("n_rows", True)]
+    assert [(port.name, port.is_value) for port in declare(split).contract.outputs] == [
+        ("first", False),
+        ("n_rows", True),
+    ]
 
 
 @pytest.mark.parametrize(
     ("annotation", "default", "reason"),
-    [(int | None, None, "type that no engine"), (int, None, "may not be None"), (dict, {}, "type that no engine"), (float, "x", "must be")],
+    [
+        (int | None, None, "type that no engine"),
+        (int, None, "may not be None"),
+        (dict, {}, "type that no engine"),
+        (float, "x", "must be"),
+    ],
 )
 def test_a_setting_that_no_engine_can_pass_is_refused(annotation, default, reason):
     def broken(table, *, option):

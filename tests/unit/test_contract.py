@@ -24,7 +24,8 @@ def test_an_engine_may_hand_an_integer_over_as_float():
 
 
 @pytest.mark.parametrize(
-    ("kind", "text"), [(bool, "yes"), (int, "3.5"), (float, "wide"), (list, "a,b"), (int, "10"), (float, "0.01"), (str, "c")]
+    ("kind", "text"),
+    [(bool, "yes"), (int, "3.5"), (float, "wide"), (list, "a,b"), (int, "10"), (float, "0.01"), (str, "c")],
 )
 def test_a_value_outside_the_contract_is_refused_with_the_received_value(kind, text):
     with pytest.raises(ContractError, match=text.replace(".", r"\.")):

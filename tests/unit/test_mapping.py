@@ -20,7 +20,9 @@ def run(tables, out, *options):
 
 
 def listed(out, port="count"):
-    return {unit["key"].strip("0") or "0": unit for unit in json.loads((out / port / "units.json").read_text())["units"]}
+    return {
+        unit["key"].strip("0") or "0": unit for unit in json.loads((out / port / "units.json").read_text())["units"]
+    }
 
 
 def notes_folder(tmp_path):
@@ -42,7 +44,9 @@ def test_every_unit_has_its_folder_and_its_place_in_the_list(tables, out):
     assert run(tables, out) == 0
     assert [unit["status"] for unit in listed(out).values()] == ["done"] * 6 + ["absent"]
     assert json.loads((out / "count" / f"{3:016x}" / "report.json").read_text()) == {"n_rows": 3}
-    assert (out / "passed" / f"{3:016x}" / "table.csv").read_bytes() == (tables / f"{3:016x}" / "table.csv").read_bytes()
+    assert (out / "passed" / f"{3:016x}" / "table.csv").read_bytes() == (
+        tables / f"{3:016x}" / "table.csv"
+    ).read_bytes()
 
 
 def test_a_unit_quarantined_upstream_is_absent_with_the_original_reason(tables, out):

@@ -27,7 +27,15 @@ def test_a_run_writes_payload_record_and_values(parts, table, tmp_path):
 
 def test_every_output_may_have_a_place_of_its_own(parts, table, tmp_path):
     code = main(
-        ["copy-table", "--table", str(table), "--copied", str(tmp_path / "x" / "c"), "--n-rows", str(tmp_path / "y" / "n")]
+        [
+            "copy-table",
+            "--table",
+            str(table),
+            "--copied",
+            str(tmp_path / "x" / "c"),
+            "--n-rows",
+            str(tmp_path / "y" / "n"),
+        ]
     )
     assert code == 0
     assert ((tmp_path / "x" / "c" / "table.csv").is_file(), (tmp_path / "y" / "n").read_text()) == (True, "2")

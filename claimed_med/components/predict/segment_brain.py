@@ -36,16 +36,17 @@ def segment_brain(
         segmentation: SEG with segment 1 = brain, on the grid of `series`.
 
     Raises:
-        InputError: Not an MR series, no whole head, or no plausible brain (250 to 2500 mL) in it.
+        InputError: Not an MR series, another BodyPartExamined, no whole head, or no plausible brain (250 to 2500 mL) in it.
         MissingDependencyError: The extra `torch` is not installed.
 
     Source:
         Fisch et al. 2024, doi:10.1016/j.compbiomed.2024.108845. Licence of weights: MIT.
     """
     from claimed_med.dicom import seg
-    from claimed_med.dicom.series import require_modality
+    from claimed_med.dicom.series import require_body_part, require_modality
     from claimed_med.models.brain import label_brain
 
     mr = series.load()
     require_modality("segment-brain", mr, "MR", min_slices=16)
+    require_body_part("segment-brain", mr, "HEAD", "BRAIN", "SKULL")
     return DicomSegmentation(seg.encode(label_brain(mr.volume(), probability), source=mr, segments="brain"))

@@ -38,11 +38,11 @@ class Case:
 
 def jittered():
     noise = np.random.default_rng(3).uniform(-0.008, 0.008, SLICES)
-    return [point + (0, 0, shift) for point, shift in zip(places(), noise, strict=True)]
+    return [np.add(point, (0, 0, shift)) for point, shift in zip(places(), noise, strict=True)]
 
 
 def tilted():
-    return [point + (0, 0.9 * index, 0) for index, point in enumerate(places())]
+    return [np.add(point, (0, 0.9 * index, 0)) for index, point in enumerate(places())]
 
 
 CASES = {
@@ -66,7 +66,9 @@ CASES = {
     "missing slice": Case(places(steps=[0, 1, 2, 3, 5, 6, 7, 8, 9]), refusal="MissingSlice"),
     "two gaps": Case(places(steps=[0, 1, 2, 4, 5, 6, 9, 10, 11]), refusal="MissingSlice"),
     "tilt": Case(tilted(), refusal="GantryTilt"),
-    "off the line": Case([*places()[:4], places()[4] + (0.0, 2.0, 0.0), *places()[5:]], refusal="InconsistentPosition"),
+    "off the line": Case(
+        [*places()[:4], np.add(places()[4], (0.0, 2.0, 0.0)), *places()[5:]], refusal="InconsistentPosition"
+    ),
 }
 
 
@@ -90,7 +92,9 @@ def assert_right(volume, points, expected, tolerance=0.02):
 def test_every_voxel_is_right_under_the_affine(name, tmp_path):
     case = CASES[name]
     stored = values(len(case.positions))
-    write_series(tmp_path, stored, positions=case.positions, orientation=case.orientation, spacing_mm=SPACING, **case.options)
+    write_series(
+        tmp_path, stored, positions=case.positions, orientation=case.orientation, spacing_mm=SPACING, **case.options
+    )
     (entry,) = scan(tmp_path).volumes
     volume = read_series(entry.files).volume()
     slopes = np.asarray(case.options.get("slopes", [1] * len(stored)))[:, None, None]
@@ -153,7 +157,9 @@ def test_one_slice_without_a_position_does_not_spoil_the_others(tmp_path):
     assert "MissingPosition" in [finding.name for finding in entries[1].findings]
 
 
-@pytest.mark.parametrize("attribute", ["TemporalPositionIdentifier", "EchoNumbers", "AcquisitionNumber", "InstanceNumber"])
+@pytest.mark.parametrize(
+    "attribute", ["TemporalPositionIdentifier", "EchoNumbers", "AcquisitionNumber", "InstanceNumber"]
+)
 def test_4d_is_split_and_nothing_is_dropped(tmp_path, attribute):
     for phase in range(3):
 
@@ -162,7 +168,9 @@ def test_4d_is_split_and_nothing_is_dropped(tmp_path, attribute):
             dataset.InstanceNumber = phase * SLICES + index + 1
             dataset.SOPInstanceUID = f"2.25.{phase}{index + 1}"
 
-        write_series(tmp_path / str(phase), values() + 1000 * phase, positions=places(), spacing_mm=SPACING, changes=mark)
+        write_series(
+            tmp_path / str(phase), values() + 1000 * phase, positions=places(), spacing_mm=SPACING, changes=mark
+        )
     entries = scan(tmp_path).volumes
     assert [len(entry.files) for entry in entries] == [SLICES] * 3
     assert all("FourDimensional" in [finding.name for finding in entry.findings] for entry in entries)

@@ -1,0 +1,159 @@
+"""What flows between the tasks of a pipeline: parameters and artifacts, through DAGs and conditions."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from claimed_med.engines.ir import Pipeline, constant
+from claimed_med.errors import EngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from concurrent.futures import Future
+    from pathlib import Path
+
+_PARAMETER, _ARTIFACT = "parameters", "artifacts"
+
+
+@dataclass
+class Values:
+    """What flows between tasks: parameters, and artifacts as (folder, payload digest)."""
+
+    parameters: dict[str, Any] = field(default_factory=dict)
+    artifacts: dict[str, tuple[Path, str]] = field(default_factory=dict)
+
+
+class Skipped(Exception):  # noqa: N818 - an outcome of a task
+    """A task that was not run: its condition is false, or a task before it failed or was skipped."""
+
+
+class Failed(Exception):  # noqa: N818 - an outcome of a task
+    """A task that failed; carries the exit code."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(str(code))
+        self.code = code
+
+
+def parameters_of(pipeline: Pipeline, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Pipeline parameters with their types; texts are converted.
+
+    Raises:
+        EngineError: An unknown name, a missing value, or a text of another type.
+    """
+    declared = pipeline.parameters()
+    unknown = sorted(set(given) - set(declared))
+    if unknown:
+        raise EngineError(
+            pipeline.name, "unknown parameter", got=", ".join(unknown), allowed=", ".join(sorted(declared))
+        )
+    values = {}
+    for name, told in declared.items():
+        if name in given:
+            values[name] = _converted(pipeline.name, name, told.get("parameterType", "STRING"), given[name])
+        elif "defaultValue" in told or told.get("isOptional"):
+            values[name] = told.get("defaultValue", "")
+        else:
+            raise EngineError(pipeline.name, f"parameter {name} has no value", do=f"add --set {name}=VALUE")
+    return values
+
+
+def _converted(where: str, name: str, kind: str, text: Any) -> Any:
+    try:
+        if kind == "STRING" or not isinstance(text, str):
+            return text
+        if kind == "NUMBER_INTEGER":
+            return int(text)
+        return {"NUMBER_DOUBLE": float}.get(kind, json.loads)(text)
+    except ValueError:
+        raise EngineError(
+            where, f"parameter {name} must be a {kind.lower().replace('_', ' ')}", got=repr(text)
+        ) from None
+
+
+def inputs_of(task: Mapping[str, Any], values: Values, done: Mapping[str, Future[Values]]) -> Values:
+    """What flows into a task, out of the DAG's inputs and the results of earlier tasks."""
+    told = task.get("inputs", {})
+    found = Values()
+    for name, source in told.get(_PARAMETER, {}).items():
+        if "runtimeValue" in source:
+            found.parameters[name] = constant(source["runtimeValue"])
+        elif "componentInputParameter" in source:
+            if source["componentInputParameter"] in values.parameters:
+                found.parameters[name] = values.parameters[source["componentInputParameter"]]
+        else:
+            origin = source["taskOutputParameter"]
+            found.parameters[name] = done[origin["producerTask"]].result().parameters[origin["outputParameterKey"]]
+        if "parameterExpressionSelector" in source and name in found.parameters:
+            found.parameters[name] = _selected(found.parameters[name], source["parameterExpressionSelector"])
+    for name, source in told.get(_ARTIFACT, {}).items():
+        if "componentInputArtifact" in source:
+            found.artifacts[name] = values.artifacts[source["componentInputArtifact"]]
+        else:
+            origin = source["taskOutputArtifact"]
+            found.artifacts[name] = done[origin["producerTask"]].result().artifacts[origin["outputArtifactKey"]]
+    return found
+
+
+def _selected(value: Any, expression: str) -> Any:
+    """`parseJson(string_value)["key"]`: one item of a structure that a loop runs over."""
+    key = expression.removeprefix('parseJson(string_value)["').removesuffix('"]')
+    return (json.loads(value) if isinstance(value, str) else value)[key]
+
+
+def fill_defaults(component: Mapping[str, Any], inputs: Values) -> None:
+    """Give parameters that nobody set their defaults, in place."""
+    for name, told in component.get("inputDefinitions", {}).get(_PARAMETER, {}).items():
+        if name not in inputs.parameters and "defaultValue" in told:
+            inputs.parameters[name] = told["defaultValue"]
+
+
+def kind_of(component: Mapping[str, Any], name: str) -> str:
+    """Return the declared type of a parameter."""
+    return str(component.get("inputDefinitions", {}).get(_PARAMETER, {}).get(name, {}).get("parameterType", "STRING"))
+
+
+def word_for(word: str, texts: Mapping[str, str], inputs: Values, folder: Path) -> str:
+    """Return one word of a container's command line, its placeholder filled."""
+    if not word.startswith("{{$."):
+        return word
+    _, name, rest = word.split("'")
+    if ".inputs.parameters" in word:
+        return texts[name]
+    if ".inputs.artifacts" in word:
+        return str(inputs.artifacts[name][0])
+    return str(folder / name) if rest else word
+
+
+def results_of(
+    component: Mapping[str, Any], ports: Mapping[str, Path], digests: Mapping[str, str], values: Mapping[str, str]
+) -> Values:
+    """What a finished container task hands on."""
+    kinds = component.get("outputDefinitions", {}).get(_PARAMETER, {})
+    parameters = {
+        name: _converted("task", name, kinds.get(name, {}).get("parameterType", "STRING"), text)
+        for name, text in values.items()
+    }
+    return Values(parameters, {name: (path, digests[name]) for name, path in ports.items()})
+
+
+def outputs_of(dag: Mapping[str, Any], done: Mapping[str, Future[Values]]) -> Values:
+    """What a finished container task hands on."""
+    found = Values()
+    told = dag.get("outputs", {})
+    for name, source in told.get(_PARAMETER, {}).items():
+        selectors = source.get("valueFromOneof", {}).get("parameterSelectors") or [source["valueFromParameter"]]
+        for one in selectors:
+            result = done[one["producerSubtask"]]
+            if result.exception() is None:
+                found.parameters[name] = result.result().parameters.get(one["outputParameterKey"])
+                break
+    for name, source in told.get(_ARTIFACT, {}).items():
+        for one in source.get("artifactSelectors", []):
+            result = done[one["producerSubtask"]]
+            if result.exception() is None and one["outputArtifactKey"] in result.result().artifacts:
+                found.artifacts[name] = result.result().artifacts[one["outputArtifactKey"]]
+                break
+    return found

@@ -22,6 +22,7 @@ from claimed_med.errors import (
     OutputError,
     RefusedError,
 )
+from claimed_med.handle import Handle
 from claimed_med.handles import (
     DicomCapture,
     DicomCollection,
@@ -30,7 +31,6 @@ from claimed_med.handles import (
     DicomSegmentation,
     DicomSeries,
     DicomStudy,
-    Handle,
     Nifti,
     Picture,
     Report,

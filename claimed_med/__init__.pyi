@@ -9,6 +9,7 @@ from claimed_med.errors import MissingDependencyError as MissingDependencyError
 from claimed_med.errors import ModelError as ModelError
 from claimed_med.errors import OutputError as OutputError
 from claimed_med.errors import RefusedError as RefusedError
+from claimed_med.handle import Handle as Handle
 from claimed_med.handles import DicomCapture as DicomCapture
 from claimed_med.handles import DicomCollection as DicomCollection
 from claimed_med.handles import DicomMap as DicomMap
@@ -16,7 +17,6 @@ from claimed_med.handles import DicomReport as DicomReport
 from claimed_med.handles import DicomSegmentation as DicomSegmentation
 from claimed_med.handles import DicomSeries as DicomSeries
 from claimed_med.handles import DicomStudy as DicomStudy
-from claimed_med.handles import Handle as Handle
 from claimed_med.handles import Nifti as Nifti
 from claimed_med.handles import Picture as Picture
 from claimed_med.handles import Report as Report

@@ -218,7 +218,7 @@ def _outputs(where: str, hint: Any, words: Docstring) -> tuple[Port, ...]:
 
 
 def _kind(where: str, hint: Any) -> str:
-    from claimed_med.handles import Handle
+    from claimed_med.handle import Handle
 
     if hint in VALUE_TYPES:
         return type_name(hint)

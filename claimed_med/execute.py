@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from claimed_med import lineage
 from claimed_med.component import check_value, running
 from claimed_med.errors import ClaimedMedError, ContractError, InputError
-from claimed_med.handles import KINDS, DicomCollection, Handle, _Dicom
+from claimed_med.handle import Handle
+from claimed_med.handles import KINDS, DicomCollection, _Dicom
 from claimed_med.payload import copy_file, digest_files, folder_digest, payload_digest, sha256_of
 from claimed_med.workers import limit_threads
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from claimed_med.component import Component, Contract
     from claimed_med.folder import Folders
-    from claimed_med.handles import Handle
+    from claimed_med.handle import Handle
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ from claimed_med.execute import (
     write_output,
 )
 from claimed_med.folder import Folders
-from claimed_med.handles import KINDS, DicomCollection, DicomSeries, Handle
+from claimed_med.handle import Handle
+from claimed_med.handles import KINDS, DicomCollection, DicomSeries
 from claimed_med.lineage import UnitRecord, now
 from claimed_med.mapping import map_units
 from claimed_med.progress import progress

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from claimed_med import lineage
 from claimed_med.errors import InputError, name_of
-from claimed_med.handles import KINDS, DicomSeries, Handle, _Dicom
+from claimed_med.handle import Handle
+from claimed_med.handles import KINDS, DicomSeries, _Dicom
 from claimed_med.payload import UNITS, digest_files, payload_digest, sha256_of
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ def _listed(cls: type[Handle], port: str, folder: Path, entry: Mapping[str, Any]
 
 
 def _scanned(contract: Contract, port: str, cls: type[Handle], path: Path, found: Found) -> list[Unit]:
-    from claimed_med.dicom.series import scan
+    from claimed_med.dicom.scan import scan
 
     result = scan(path)
     for skip in result.skipped:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from claimed_med.dicom.series import Scan, VolumeEntry, scan
+from claimed_med.dicom.scan import Scan, VolumeEntry, scan
 from claimed_med.errors import InputError, name_of
 from claimed_med.handles import DicomCollection
 from claimed_med.units import named_files

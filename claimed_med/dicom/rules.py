@@ -190,7 +190,7 @@ class _Reader:
 
     def keyword(self) -> str:
         name = self.peek()
-        if tag_for_keyword(name) is None and name not in VIRTUAL:
+        if not name or (tag_for_keyword(name) is None and name not in VIRTUAL):
             self.fail("a DICOM keyword is expected (Modality, SliceThickness ...)")
         if name not in ALLOWED | VIRTUAL:
             self.fail(f"{name} may identify a patient, and rules are recorded; choose another keyword")

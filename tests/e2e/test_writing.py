@@ -9,7 +9,8 @@ import SimpleITK
 from pydicom import dcmread
 
 from claimed_med.dicom import codes, image, pm, sc, seg, sr, uid, validate
-from claimed_med.dicom.series import read_series, scan
+from claimed_med.dicom.scan import scan
+from claimed_med.dicom.series import read_series
 from claimed_med.errors import InputError
 from claimed_med.testing.readback import voxels_by_dcmqi
 

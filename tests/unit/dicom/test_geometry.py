@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from claimed_med.dicom.series import read_series, scan
+from claimed_med.dicom.scan import scan
+from claimed_med.dicom.series import read_series
 from claimed_med.errors import InputError
 from claimed_med.testing.phantoms import AXIAL, CORONAL, SAGITTAL, enhanced_mr, write_series
 

@@ -113,6 +113,19 @@ class Folders:
             earlier = self.finished()
             write_atomic(self.journal, "".join(json.dumps(entry) + "\n" for entry in earlier.values()))
 
+    def parents(self) -> dict[str, str] | None:
+        """Input port -> record digest as an earlier, complete run recorded them; None when there was none."""
+        records = [lineage.read(folder) if folder.is_dir() else None for folder in self.ports.values()]
+        if self.journal.exists() or not records or records[0] is None or None in records:
+            return None
+        return records[0].parents
+
+    def lists(self, entries: list[dict[str, Any]], skipped: list[dict[str, str]]) -> bool:
+        """Whether every port folder holds exactly this `units.json`."""
+        text = self._table(entries, skipped)
+        places = [folder / UNITS for folder in self.ports.values()]
+        return all(place.is_file() and place.read_text(encoding="utf-8") == text for place in places)
+
     def note(self, entry: Mapping[str, Any]) -> None:
         """Append one finished unit to the journal, in one write."""
         handle = os.open(self.journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
@@ -135,8 +148,7 @@ class Folders:
 
     def write_units(self, entries: list[dict[str, Any]], skipped: list[dict[str, str]]) -> str:
         """Write `units.json` into every port folder, drop folders of units that are not done, return its text."""
-        listed = [{name: entry[name] for name in ("key", "status", "error", "text", "findings")} for entry in entries]
-        text = write_table(listed, skipped)
+        text = self._table(entries, skipped)
         done = {entry["key"] for entry in entries if entry["status"] == "done"}
         for folder in self.ports.values():
             for stale in folder.iterdir():
@@ -144,6 +156,11 @@ class Folders:
                     shutil.rmtree(stale)
             write_atomic(folder / UNITS, text)
         return text
+
+    @staticmethod
+    def _table(entries: list[dict[str, Any]], skipped: list[dict[str, str]]) -> str:
+        shown = ("key", "status", "error", "text", "findings")
+        return write_table([{name: entry[name] for name in shown} for entry in entries], skipped)
 
     def close(self) -> None:
         """Remove the journal: everything in it stands in `units.json` and `lineage.json` now."""

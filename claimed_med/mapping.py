@@ -52,7 +52,7 @@ class Worker:
         memo: dict[Any, str] = {}
         known = identity_of(component.contract, unit, self.settings, self.locations, memo)
         if earlier is not None and earlier["identity"] == known[0]:
-            return earlier
+            return earlier | {"kept": True}
         outcome = execute(component, unit, self.settings, self.locations, known)
         with self.folders.replacing(unit.key) as partial:
             files = {port: write_output(outcome.outputs[port], folder, memo) for port, folder in partial.items()}
@@ -100,6 +100,7 @@ def map_units(
     """
     contract, started = component.contract, now()
     found = units.find(contract, ports)
+    before = folders.parents()
     folders.prepare()
     finished = folders.finished()
     ready = [unit for unit in found.units if not unit.error]
@@ -111,7 +112,12 @@ def map_units(
             entries[unit.key] = _died(contract, unit, result) if isinstance(result, WorkerDied) else result
             bar.advance()
     listed = [entries[key] for key in sorted(entries)]
-    _close(contract, settings, locations, folders, found, started, listed)
+    parents = {name: parent.digest() for name, parent in found.parents.items()}
+    kept = all(one.get("kept") or one["status"] != "done" for one in listed)
+    if kept and before == parents and folders.lists(listed, found.skipped):
+        folders.close()  # all is as an earlier run left it, and so is its record
+    else:
+        _close(contract, settings, locations, folders, found, started, listed)
     print(summary(contract, listed, found.skipped))
     return _exit_code(listed, max_quarantined)
 

@@ -117,6 +117,7 @@ def _serve(connection: Connection, function: Callable[[Any], Any], n_threads: in
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     limit_threads(n_threads)
+    os.environ["CLAIMED_MED_WORKERS"] = "1"  # the other cores have workers of their own
     with contextlib.suppress(EOFError, ConnectionError):
         while (task := connection.recv()) is not None:
             connection.send(function(task))

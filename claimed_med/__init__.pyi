@@ -141,13 +141,14 @@ def render_overview(series: DicomSeries, segmentation: DicomSegmentation, /, *, 
     """
     ...
 
-def resample_series(series: DicomSeries, /, *, spacing_mm: float = 1.0, interpolation: Literal['linear', 'nearest', 'b-spline'] = 'linear') -> DicomSeries:
+def resample_series(series: DicomSeries, /, *, spacing_mm: float = 1.0, interpolation: Literal['linear', 'nearest', 'b-spline'] = 'linear', repair: Literal['none', 'drop_duplicates', 'resample_uneven', 'untilt', 'all'] = 'none') -> DicomSeries:
     """Resample a series to cubic voxels.
 
     Args:
         series: One series of any modality.
         spacing_mm: Voxel size in all three directions [mm].
         interpolation: Between voxels.
+        repair: What to mend first in a series that is refused otherwise: exact copies of slices, uneven distances, a tilted gantry, or all of these. What was done is recorded in the lineage.
 
     Returns:
         resampled: Derived images, one a slice, that refer to the source.

@@ -64,6 +64,11 @@ def guarded(command: Callable[[list[str]], int], words: list[str]) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
+    except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback, no foreign message
+        from claimed_med.execute import explain
+
+        print(f"error: {explain(error, 'claimed-med')['text']}", file=sys.stderr)
+        return 1
 
 
 def usage() -> str:

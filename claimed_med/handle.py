@@ -31,6 +31,7 @@ class Handle:
         self.files: Mapping[str, Path] | None = None
         self.path: Path | None = None
         self.object: Any = None
+        self.repairs: list[str] = []
         if isinstance(source, str | os.PathLike):
             self.path = Path(source)
         else:

@@ -19,7 +19,7 @@ from claimed_med.handle import Handle
 from claimed_med.payload import LINEAGE, UNITS, VOLUME, files_below
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 
 class _Dicom(Handle):
@@ -43,23 +43,34 @@ class _Dicom(Handle):
 class DicomSeries(_Dicom):
     """One volume: the images of a series that belong together. In memory: a list of datasets."""
 
-    def load(self) -> Any:
+    def load(self, repair: Sequence[str] = ()) -> Any:
         """Read and sort the headers; returns `claimed_med.dicom.series.Series`.
+
+        Args:
+            repair: Opt-in repairs of the geometry: `drop_duplicates`, `resample_uneven`, `untilt`; what they did is
+                recorded in the lineage.
 
         Raises:
             InputError: The files hold no image, or more than one volume.
         """
-        from claimed_med.dicom.scan import scan
         from claimed_med.dicom.series import Series, read_series
 
-        if self.object is not None:
-            return self.object if isinstance(self.object, Series) else read_series(self.object)
+        if isinstance(self.object, Series):
+            return self.object
+        loaded = read_series(self.object, repair=repair) if self.object is not None else self._load_files(repair)
+        self.repairs = loaded.repairs
+        return loaded
+
+    def _load_files(self, repair: Sequence[str]) -> Any:
+        from claimed_med.dicom.scan import scan
+        from claimed_med.dicom.series import read_series
+
         if self.files is not None:
-            return read_series(self.paths(), frames=self.frames)
+            return read_series(self.paths(), self.frames, repair)
         sidecar = self.root() / VOLUME
         if sidecar.is_file():
-            frames = json.loads(sidecar.read_text())["frames"]
-            return read_series(self.paths(), frames={uid: tuple(numbers) for uid, numbers in frames.items()})
+            frames = json.loads(sidecar.read_text(encoding="utf-8"))["frames"]
+            return read_series(self.paths(), {uid: tuple(numbers) for uid, numbers in frames.items()}, repair)
         found = scan(self.root())
         if len(found.volumes) != 1:
             shown = "; ".join(f"{one.key}: {one.modality}, {len(one.files)} files" for one in found.volumes[:20])
@@ -70,7 +81,8 @@ class DicomSeries(_Dicom):
                 do="use DicomCollection(path).series() and choose one",
                 findings=[one.finding for one in found.skipped],
             )
-        return found.volumes[0].series
+        entry = found.volumes[0]
+        return read_series(entry.files, entry.frames, repair) if repair else entry.series
 
     def _repr_png_(self) -> bytes:
         from claimed_med.imaging.render import mosaic, png

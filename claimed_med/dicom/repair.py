@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 REPAIRS = ("drop_duplicates", "resample_uneven", "untilt")
 
 
+def chosen(name: str) -> tuple[str, ...]:
+    """The repairs that a setting names: `none`, one of `REPAIRS`, or `all`."""
+    return {"none": (), "all": REPAIRS}.get(name, (name,))
+
+
 def drop_duplicates(frames: Sequence[Frame], geometry: Geometry) -> tuple[list[Frame], Geometry, list[str]]:
     """Drop slices that are exact copies (place and stored values) of another; others stay, and stay refused."""
     same = np.flatnonzero(np.diff(geometry.positions) <= SAME_PLACE_MM) + 1

@@ -37,12 +37,14 @@ class Trace:
         file: Relative name of the file that was asked for, or ''.
         steps: From the output back to the source, each once.
         sources: Unit key -> SOPInstanceUIDs that entered from outside.
+        done: Keys of the units that the output holds; units that were quarantined on the way are left out.
     """
 
     unit: str
     file: str
     steps: list[Step]
     sources: dict[str, list[str]]
+    done: frozenset[str] = frozenset()
 
     def as_dict(self) -> dict[str, Any]:
         """The trace as JSON-ready values."""
@@ -69,7 +71,7 @@ class Trace:
 
     def covers(self, key: str) -> bool:
         """Whether a unit belongs to what was asked for."""
-        return self.unit in {"", key} or not key
+        return not key or key == self.unit or (not self.unit and (not self.done or key in self.done))
 
 
 def trace(place: Path) -> Trace:
@@ -92,7 +94,8 @@ def trace(place: Path) -> Trace:
     base = folder if (folder / LINEAGE).is_file() else folder.parent
     name = "" if place.is_dir() else place.relative_to(base).as_posix()
     unit = folder.name if base != folder else ""
-    found = Trace(unit, name, [], {})
+    done = frozenset(one.key for one in record.units if one.status == "done" and one.key)
+    found = Trace(unit, name, [], {}, done)
     _follow(found, record.digest(), record, record.ancestors, set())
     return found
 

@@ -14,6 +14,7 @@ def resample_series(
     *,
     spacing_mm: Annotated[float, Unit("mm"), Interval(0.1, 20)] = 1.0,
     interpolation: Literal["linear", "nearest", "b-spline"] = "linear",
+    repair: Literal["none", "drop_duplicates", "resample_uneven", "untilt", "all"] = "none",
 ) -> DicomSeries:
     """Resample a series to cubic voxels.
 
@@ -24,6 +25,8 @@ def resample_series(
         series: One series of any modality.
         spacing_mm: Voxel size in all three directions [mm].
         interpolation: Between voxels.
+        repair: What to mend first in a series that is refused otherwise: exact copies of slices, uneven distances, a
+            tilted gantry, or all of these. What was done is recorded in the lineage.
 
     Returns:
         resampled: Derived images, one a slice, that refer to the source.
@@ -32,8 +35,9 @@ def resample_series(
         InputError: Not a volume, or the result would not fit into memory.
     """
     from claimed_med.dicom import image
+    from claimed_med.dicom.repair import chosen
     from claimed_med.imaging.grid import resample
 
-    source = series.load()
+    source = series.load(repair=chosen(repair))
     volume = resample(source.volume(), spacing_mm, interpolation)
     return DicomSeries(image.encode(volume, source=source, description=f"Resampled to {spacing_mm:g} mm ({interpolation})"))

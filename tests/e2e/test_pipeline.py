@@ -99,7 +99,9 @@ def test_kill_9_leaves_no_child_and_the_next_run_finishes_without_doing_anything
     assert family
     time.sleep(0.5)
     assert not [pid for pid in family if alive(pid)]
-    kept = {path: path.stat().st_ino for path in out.rglob("lineage.json")}
+    finished = [path for task in ("load-folder", "check-quality") for path in (out / task).rglob("*.dcm")]
+    kept = {path: path.stat().st_ino for path in finished}
+    assert kept
     again = run(studies, out, tmp_path / "cache")
     assert again.returncode == 0, again.stderr
     assert all(path.stat().st_ino == inode for path, inode in kept.items())

@@ -24,6 +24,7 @@ from claimed_med.errors import (
 )
 from claimed_med.handle import Handle
 from claimed_med.handles import (
+    Decision,
     DicomCapture,
     DicomCollection,
     DicomMap,
@@ -31,6 +32,7 @@ from claimed_med.handles import (
     DicomSegmentation,
     DicomSeries,
     DicomStudy,
+    ModelBundle,
     Nifti,
     Picture,
     Report,
@@ -40,6 +42,7 @@ from claimed_med.handles import (
 __all__ = [
     "ClaimedMedError",
     "ContractError",
+    "Decision",
     "DicomCapture",
     "DicomCollection",
     "DicomMap",
@@ -51,6 +54,7 @@ __all__ = [
     "Handle",
     "InputError",
     "MissingDependencyError",
+    "ModelBundle",
     "ModelError",
     "Nifti",
     "OutputError",

@@ -11,6 +11,7 @@ import functools
 import inspect
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from claimed_med.contract import (
@@ -41,31 +42,73 @@ __all__ = [
     "Location",
     "Over",
     "Port",
+    "Running",
     "Setting",
     "Unit",
     "check_value",
     "component",
     "current",
+    "current_identity",
+    "digest_of_input",
     "parse_argument",
     "running",
+    "state",
     "to_argument",
     "type_name",
 ]
 
-_running: ContextVar[Contract | None] = ContextVar("claimed_med_running", default=None)
+@dataclass
+class Running:
+    """A run that is going on.
+
+    Attributes:
+        contract: Of the component.
+        identity: Of the run; '' when it is not known.
+        inputs: Input port -> payload digest.
+        statements: What the component says about this run, for its lineage record.
+    """
+
+    contract: Contract
+    identity: str = ""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    statements: dict[str, str] = field(default_factory=dict)
+
+
+_running: ContextVar[Running | None] = ContextVar("claimed_med_running", default=None)
 
 
 def current() -> Contract | None:
     """The contract of the component that is running now, or None outside of a component."""
-    return _running.get()
+    run = _running.get()
+    return run.contract if run else None
+
+
+def current_identity() -> str:
+    """The identity of the run that goes on, or '' outside of a component."""
+    run = _running.get()
+    return run.identity if run else ""
+
+
+def digest_of_input(port: str) -> str:
+    """The payload digest of an input port of the run that goes on, or '' outside of a component."""
+    run = _running.get()
+    return run.inputs.get(port, "") if run else ""
+
+
+def state(**statements: str) -> None:
+    """Write something about this run into its lineage record: `state(precision="bfloat16")`. No patient attribute."""
+    run = _running.get()
+    if run:
+        run.statements.update(statements)
 
 
 @contextmanager
-def running(contract: Contract) -> Iterator[None]:
+def running(contract: Contract, identity: str = "", inputs: Mapping[str, str] | None = None) -> Iterator[Running]:
     """Declare `contract` the running component for the encoders that write its name into DICOM."""
-    token = _running.set(contract)
+    run = Running(contract, identity, inputs or {})
+    token = _running.set(run)
     try:
-        yield
+        yield run
     finally:
         _running.reset(token)
 

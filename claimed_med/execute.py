@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from claimed_med import lineage
 from claimed_med.component import check_value, running
-from claimed_med.errors import ClaimedMedError, ContractError, InputError
+from claimed_med.errors import ClaimedMedError, ContractError, InputError, RefusedError
 from claimed_med.handle import Handle
-from claimed_med.handles import KINDS, DicomCollection, _Dicom
+from claimed_med.handles import BLESSED, KINDS, Decision, DicomCollection, _Dicom
 from claimed_med.payload import copy_file, digest_files, folder_digest, payload_digest, sha256_of
 from claimed_med.workers import limit_threads
 
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
     from claimed_med.component import Component, Contract
     from claimed_med.units import Unit
+
+
+# payload digests of ports that all units share, so that a model is not hashed again for every unit
+_shared_digests: dict[str, str] = {}
 
 
 @dataclass
@@ -35,12 +39,14 @@ class Outcome:
         outputs: Output port -> handle or value.
         inputs: Input port -> payload digest.
         repairs: Repairs of the geometry that were done on reading.
+        statements: What the component said about this run.
     """
 
     identity: str
     outputs: dict[str, Any]
     inputs: dict[str, str]
     repairs: list[str] = field(default_factory=list)
+    statements: dict[str, str] = field(default_factory=dict)
 
 
 def full_settings(contract: Contract, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,10 +102,19 @@ def identity_of(
     inputs = {}
     for port, handle in unit.handles.items():
         payload = handle.payload()
-        digests = digest_files(payload)
-        memo.update({content: digests[name] for name, content in payload.items() if isinstance(content, Path)})
-        inputs[port] = payload_digest(digests)
+        shared = "" if handle.per_unit or handle.in_memory else _stamp_of(payload)
+        if shared not in _shared_digests:
+            digests = digest_files(payload)
+            memo.update({content: digests[name] for name, content in payload.items() if isinstance(content, Path)})
+            inputs[port] = payload_digest(digests)
+        if shared:
+            inputs[port] = _shared_digests.setdefault(shared, inputs.get(port, ""))
     return lineage.identity(contract, settings, inputs, weights_digest(contract), locations), inputs
+
+
+def _stamp_of(payload: Mapping[str, Path | bytes]) -> str:
+    states = [(name, path.resolve(), path.stat()) for name, path in sorted(payload.items()) if isinstance(path, Path)]
+    return repr([(name, str(path), state.st_mtime_ns, state.st_size, state.st_ino) for name, path, state in states])
 
 
 def execute(
@@ -124,7 +139,8 @@ def execute(
     """
     contract = component.contract
     identity, inputs = known or identity_of(contract, unit, settings, locations, {})
-    with running(contract), _threads(contract.threads):
+    _require_blessing(contract, unit, inputs)
+    with running(contract, identity, inputs) as run, _threads(contract.threads):
         result = component.function(*(unit.handles[port.name] for port in contract.inputs), **settings)
     outputs = dict(zip((port.name for port in contract.outputs), _as_tuple(contract, result), strict=True))
     for port in contract.outputs:
@@ -132,7 +148,30 @@ def execute(
             _stamp(contract, port.name, port.kind, outputs[port.name], f"{identity}/{unit.key}/{port.name}")
             outputs[port.name].key = unit.key
     repairs = sorted({text for handle in unit.handles.values() for text in getattr(handle, "repairs", ())})
-    return Outcome(identity, outputs, inputs, repairs)
+    return Outcome(identity, outputs, inputs, repairs, run.statements)
+
+
+def _require_blessing(contract: Contract, unit: Unit, inputs: Mapping[str, str]) -> None:
+    """Refuse to run on anything but the very payload that a Decision blesses.
+
+    Raises:
+        RefusedError: The decision is a refusal, or blesses another payload.
+    """
+    for port in contract.inputs:
+        if port.kind != Decision.__name__:
+            continue
+        decision = unit.handles[port.name].load()
+        others = {digest for name, digest in inputs.items() if name != port.name}
+        if decision.get("verdict") != BLESSED:
+            raise RefusedError(contract.name, f"{port.name} is a refusal", do="read its reasons; nothing was done")
+        if decision.get("subject") not in others:
+            raise RefusedError(
+                contract.name,
+                f"{port.name} blesses another payload than the one given",
+                got=str(decision.get("subject"))[:12],
+                allowed=", ".join(sorted(digest[:12] for digest in others)),
+                do="bless this payload, or give the one that was blessed",
+            )
 
 
 def record_of(

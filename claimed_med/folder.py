@@ -210,6 +210,7 @@ class Folders:
                     "identity": unit.identity,
                     "inputs": unit.inputs,
                     "repairs": unit.repairs,
+                    "statements": unit.statements,
                     "exit_code": 3,
                     "files": files,
                 }

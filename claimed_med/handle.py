@@ -24,6 +24,7 @@ class Handle:
     """
 
     file_name: ClassVar[str] = ""
+    per_unit: ClassVar[bool] = True  # a folder of it has one payload a unit of work; False: one payload for all units
 
     def __init__(self, source: Any) -> None:
         self.record: Record | None = None

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
+BLESSED, REFUSED = "blessed", "refused"
+
+
 class _Dicom(Handle):
     """A handle on DICOM objects."""
 
@@ -270,21 +273,46 @@ class Picture(Handle):
 
 
 class Table(Handle):
-    """One table. In memory: a pandas DataFrame; on disk CSV (UTF-8, comma, header row)."""
+    """One table. In memory: a pandas DataFrame; on disk Parquet (CSV is read too)."""
 
-    file_name = "table.csv"
+    file_name = "table.parquet"
 
     def encode(self, content: Any) -> Mapping[str, bytes]:
         """The payload of an object in memory."""
-        return {self.file_name: content.to_csv(index=False, lineterminator="\n").encode()}
+        return {self.file_name: content.reset_index(drop=True).to_parquet(index=False)}
+
+    def payload(self) -> dict[str, Path | bytes]:
+        """Every file; a single file keeps its own name, since it says what form it has."""
+        if self.path is not None and self.path.is_file():
+            return {f"table{self.path.suffix}": self.path}
+        return super().payload()
 
     def load(self) -> Any:
-        """The table as `pandas.DataFrame`."""
+        """The table as `pandas.DataFrame`; the tables of a folder of units are joined, one below the other.
+
+        Raises:
+            InputError: There is no table, or it cannot be read.
+        """
         if self.object is not None:
             return self.object
         import pandas as pd
 
-        return pd.read_csv(self.single_file(".csv"))
+        units = self.path / UNITS if self.path is not None else None
+        if units is None or not units.is_file():
+            return self._read(self.single_file(".parquet", ".csv"))
+        listed = json.loads(units.read_text(encoding="utf-8"))["units"]
+        done = [type(self)(units.parent / str(one["key"])) for one in listed if one["status"] == "done"]
+        if not done:
+            raise InputError(self.kind, "the folder holds no finished unit", do=f"see {UNITS} for the reasons")
+        return pd.concat([one.load() for one in done], ignore_index=True)
+
+    def _read(self, path: Path) -> Any:
+        import pandas as pd
+
+        try:
+            return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+        except (ValueError, OSError):
+            raise InputError(self.kind, "the table cannot be read", allowed="Parquet, or CSV in UTF-8") from None
 
     def _repr_html_(self) -> str:
         return str(self.load().to_html(index=False, max_rows=20))
@@ -322,6 +350,61 @@ class Report(Handle):
         return self.html or f"<pre>{escape(json.dumps(self.load(), indent=1))}</pre>"
 
 
+class ModelBundle(Handle):
+    """One trained model with all that is needed to use it. In memory: `claimed_med.models.bundle.Bundle`."""
+
+    per_unit = False
+
+    def encode(self, content: Any) -> Mapping[str, bytes]:
+        """The payload of an object in memory."""
+        return dict(content.files())
+
+    def load(self) -> Any:
+        """The model as `claimed_med.models.bundle.Bundle`.
+
+        Raises:
+            InputError: The folder holds no bundle.
+            ModelError: Weights and network do not fit.
+        """
+        if self.object is not None:
+            return self.object
+        from claimed_med.models.bundle import read
+
+        return read(self.root())
+
+
+class Decision(Handle):
+    """A blessing or refusal of one payload, with its reasons. In memory: a JSON-ready mapping.
+
+    A component that takes one runs only when it blesses the payload digest of another of its input ports.
+    """
+
+    file_name = "decision.json"
+    per_unit = False
+
+    def encode(self, content: Any) -> Mapping[str, bytes]:
+        """The payload of an object in memory."""
+        return {self.file_name: (json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()}
+
+    def load(self) -> dict[str, Any]:
+        """The decision as parsed JSON.
+
+        Raises:
+            InputError: The file is no decision.
+        """
+        if self.object is not None:
+            return dict(self.object)
+        try:
+            return dict(json.loads(self.single_file(".json").read_text(encoding="utf-8")))
+        except (ValueError, TypeError):
+            raise InputError(self.kind, "the file is no decision", do="make one with bless-model") from None
+
+    @property
+    def is_blessed(self) -> bool:
+        """Whether the verdict is a blessing (of whatever payload)."""
+        return self.load().get("verdict") == BLESSED
+
+
 KINDS: dict[str, type[Handle]] = {
     cls.__name__: cls
     for cls in (
@@ -336,5 +419,7 @@ KINDS: dict[str, type[Handle]] = {
         Picture,
         Table,
         Report,
+        ModelBundle,
+        Decision,
     )
 }

@@ -88,6 +88,7 @@ class UnitRecord:
         identity: Identity of the run on this unit.
         inputs: Port -> {"digest": payload digest, "sop_uids": [...] where the data entered from outside}.
         repairs: What was done to the geometry on reading, by opt-in.
+        statements: What the component says about this run (`precision`, `deterministic`, digest of a policy ...).
     """
 
     key: str
@@ -95,6 +96,7 @@ class UnitRecord:
     identity: str
     inputs: dict[str, dict[str, Any]] = field(default_factory=dict)
     repairs: list[str] = field(default_factory=list)
+    statements: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass

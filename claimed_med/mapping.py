@@ -60,6 +60,7 @@ class Worker:
                 "identity": outcome.identity,
                 "inputs": inputs_of(unit, outcome.inputs),
                 "repairs": outcome.repairs,
+                "statements": outcome.statements,
                 "files": files,
             }
             self.folders.note(entry)
@@ -154,6 +155,7 @@ def _entry(unit: units.Unit, status: str) -> dict[str, Any]:
         "identity": "",
         "inputs": {},
         "repairs": [],
+        "statements": {},
         "files": {},
     }
 
@@ -179,7 +181,10 @@ def _close(
     entries: list[dict[str, Any]],
 ) -> None:
     text = folders.write_units(entries, found.skipped)
-    listed = [UnitRecord(one["key"], one["status"], one["identity"], one["inputs"], one["repairs"]) for one in entries]
+    listed = [
+        UnitRecord(one["key"], one["status"], one["identity"], one["inputs"], one["repairs"], one["statements"])
+        for one in entries
+    ]
     for port, folder in folders.ports.items():
         record = record_of(contract, port, settings, locations, found.parents, started, listed)
         files = {

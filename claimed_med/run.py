@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,7 +69,12 @@ def call(component: Component, ports: Sequence[Any], settings: Mapping[str, Any]
     for port in contract.outputs:
         if not port.is_value:
             unit = UnitRecord(
-                found.units[0].key, "done", outcome.identity, inputs_of(found.units[0], outcome.inputs), outcome.repairs
+                found.units[0].key,
+                "done",
+                outcome.identity,
+                inputs_of(found.units[0], outcome.inputs),
+                outcome.repairs,
+                outcome.statements,
             )
             outcome.outputs[port.name].record = record_of(
                 contract, port.name, values, locations, found.parents, started, [unit]
@@ -174,7 +180,10 @@ def _run_whole(
             bar.advance()
             return 0
         outcome = execute(component, found.units[0], settings, locations, known)
-        unit = UnitRecord("", "done", outcome.identity, inputs_of(found.units[0], outcome.inputs), outcome.repairs)
+        if _is_helper():
+            return 0
+        came_in = inputs_of(found.units[0], outcome.inputs)
+        unit = UnitRecord("", "done", outcome.identity, came_in, outcome.repairs, outcome.statements)
         with folders.replacing() as partial:
             for port in contract.outputs:
                 if not port.is_value:
@@ -186,6 +195,11 @@ def _run_whole(
                 _write_value(targets[port.name], outcome.outputs[port.name])
         bar.advance()
     return 0
+
+
+def _is_helper() -> bool:
+    """Whether this process only helps the first one of a distributed run (torchrun), which writes the outputs."""
+    return os.environ.get("RANK", "0") != "0" and "WORLD_SIZE" in os.environ
 
 
 def _checked(contract: Contract, port: str, given: Any) -> Handle:

@@ -89,10 +89,14 @@ def find(contract: Contract, ports: Mapping[str, Handle]) -> Found:
     """
     found = Found([], [], {})
     sides: dict[str, dict[str, Unit]] = {}
+    shared: dict[str, Handle] = {}
     for port in contract.inputs:
         handle = ports[port.name]
         if handle.path is not None and (record := lineage.read(handle.path)):
             found.parents[port.name] = record
+        if not handle.per_unit:
+            shared[port.name] = handle
+            continue
         sides[port.name] = {unit.key: unit for unit in _units_of(contract, port.name, handle, found)}
         if not sides[port.name]:
             raise InputError(
@@ -103,6 +107,9 @@ def find(contract: Contract, ports: Mapping[str, Handle]) -> Found:
                 + (f"; {len(found.skipped)} files were skipped" if found.skipped else ""),
             )
     found.units = _join(contract, sides)
+    for unit in found.units:
+        if not unit.error:
+            unit.handles.update(shared)
     found.skipped.sort(key=lambda one: (one["file"], one["finding"]))
     return found
 
@@ -117,7 +124,8 @@ def single(contract: Contract, ports: Mapping[str, Handle]) -> Found:
     unit = Unit(key="")
     for port in contract.inputs:
         handle = ports[port.name]
-        one = _on_disk_single(contract, port.name, handle, found) if contract.over else Unit("", {port.name: handle})
+        mapped = contract.over and handle.per_unit
+        one = _on_disk_single(contract, port.name, handle, found) if mapped else Unit("", {port.name: handle})
         unit.key = unit.key or one.key
         unit.handles[port.name] = one.handles[port.name]
         unit.sources.update(one.sources)
@@ -236,7 +244,7 @@ def _unit(port: str, cls: type[Handle], key: str, files: Sequence[Path], uids: S
 
 
 def _join(contract: Contract, sides: dict[str, dict[str, Unit]]) -> list[Unit]:
-    first, *others = (port.name for port in contract.inputs)
+    first, *others = sides
     joined = sides[first]
     for name in others:
         side = sides[name]

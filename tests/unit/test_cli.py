@@ -46,7 +46,7 @@ def test_lineage_of_a_folder_without_records_is_an_input_error(words, tmp_path, 
 def test_lineage_verify_fails_with_the_name_of_the_changed_file(parts, table, tmp_path, capsys):
     main(["run", "copy-table", "--table", str(table), "--out", str(tmp_path / "out")])
     assert main(["lineage", "verify", str(tmp_path / "out")]) == 0
-    (tmp_path / "out" / "copied" / "table.csv").write_text("a\n")
+    (tmp_path / "out" / "copied" / "table.parquet").write_text("a\n")
     capsys.readouterr()
     assert main(["lineage", "verify", str(tmp_path / "out")]) == 7
-    assert "copied/table.csv" in capsys.readouterr().err
+    assert "copied/table.parquet" in capsys.readouterr().err

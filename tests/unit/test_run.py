@@ -19,7 +19,7 @@ def run(table, out, *options):
 
 def test_a_run_writes_payload_record_and_values(parts, table, tmp_path):
     assert run(table, tmp_path / "out", "--n-times", "2") == 0
-    assert len(pd.read_csv(tmp_path / "out" / "copied" / "table.csv")) == 4
+    assert len(pd.read_parquet(tmp_path / "out" / "copied" / "table.parquet")) == 4
     assert (tmp_path / "out" / "n_rows").read_text() == "4"
     record = lineage.read(tmp_path / "out" / "copied")
     assert (record.component, record.settings) == ("copy-table", {"n_times": 2, "strict": False})
@@ -38,7 +38,7 @@ def test_every_output_may_have_a_place_of_its_own(parts, table, tmp_path):
         ]
     )
     assert code == 0
-    assert ((tmp_path / "x" / "c" / "table.csv").is_file(), (tmp_path / "y" / "n").read_text()) == (True, "2")
+    assert ((tmp_path / "x" / "c" / "table.parquet").is_file(), (tmp_path / "y" / "n").read_text()) == (True, "2")
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_saving_over_something_is_refused(parts, table):
 def test_the_way_back_leads_through_every_parent(parts, table, tmp_path):
     run(table, tmp_path / "one")
     run(tmp_path / "one" / "copied", tmp_path / "two", "--n-times", "2")
-    found = trace(tmp_path / "two" / "copied" / "table.csv")
+    found = trace(tmp_path / "two" / "copied" / "table.parquet")
     assert [step.record.settings["n_times"] for step in found.steps] == [2, 1]
     assert "n_times=2" in as_table(found)
     assert as_mermaid(found).count("-->") == 1
@@ -122,11 +122,11 @@ def test_verify_names_every_change(parts, table, tmp_path, place):
     assert verify(tmp_path)[1] == []
     folder = tmp_path / "two" / "copied"
     if place == "changed":
-        (folder / "table.csv").write_text("a,b\n1,2\n3,5\n")
+        (folder / "table.parquet").write_text("a,b\n1,2\n3,5\n")
     elif place == "added":
         (folder / "more.csv").write_text("x")
     elif place == "missing":
-        (folder / "table.csv").unlink()
+        (folder / "table.parquet").unlink()
     else:
         text = (folder / "lineage.json").read_text()
         (folder / "lineage.json").write_text(text.replace('"n_times": 1', '"n_times": 2'))

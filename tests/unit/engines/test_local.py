@@ -27,7 +27,7 @@ def chain(compiled, steps):
 def test_a_chain_hands_tables_and_values_on(chain, start, source, tmp_path):
     code, report = start(chain, path=str(source), n_more="3")
     assert (code, set(statuses(report).values())) == (0, {"done"})
-    assert len(pd.read_csv(tmp_path / "run" / "count-lines-2" / "grown" / "table.csv")) == 2 + 3 + 2
+    assert len(pd.read_parquet(tmp_path / "run" / "count-lines-2" / "grown" / "table.parquet")) == 2 + 3 + 2
     assert (tmp_path / "run" / "count-lines" / "n_lines").read_text() == "5"
 
 
@@ -50,11 +50,11 @@ def test_a_changed_setting_reruns_only_what_depends_on_it(chain, start, source):
 
 def test_a_damaged_cache_entry_is_a_miss(chain, start, source, tmp_path):
     start(chain, path=str(source))
-    for kept in (tmp_path / "cache").rglob("table.csv"):
+    for kept in (tmp_path / "cache").rglob("table.parquet"):
         kept.write_text("a\n666\n")
     code, report = start(chain, "other", path=str(source))
     assert (code, set(statuses(report).values())) == (0, {"done"})
-    assert len(pd.read_csv(tmp_path / "other" / "count-lines-2" / "grown" / "table.csv")) == 5
+    assert len(pd.read_parquet(tmp_path / "other" / "count-lines-2" / "grown" / "table.parquet")) == 5
 
 
 def test_without_a_cache_nothing_is_kept(chain, start, source, tmp_path):

@@ -1,0 +1,1 @@
+"""Performance, fairness, explanation, robustness: arrays and tables in, numbers with intervals out. Knows no DICOM."""

@@ -261,6 +261,8 @@ def _as_tuple(contract: Contract, result: Any) -> tuple[Any, ...]:
 def _stamp(contract: Contract, port: str, kind: str, output: Any, seed: str) -> None:
     if not isinstance(output, KINDS[kind]):
         raise ContractError(contract.name, f"output {port} must be a {kind}", got=type(output).__name__)
+    if output.final:
+        return
     datasets = output.datasets() if isinstance(output, _Dicom) and not isinstance(output, DicomCollection) else []
     if datasets:
         from claimed_med.dicom.uid import stamp

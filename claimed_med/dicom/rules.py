@@ -58,7 +58,7 @@ class Condition:
 
     def matches(self, header: Any) -> bool:
         """Whether the attribute fulfils it; an absent one fulfils only `!=`."""
-        values = [one for one in text(header, self.keyword).split("\\") if one != ""]
+        values = [one for one in _text(header, self.keyword).split("\\") if one != ""]
         if self.sign == "exists":
             return bool(values)
         if self.sign == "!=":
@@ -108,15 +108,20 @@ class Rule:
         return [] if self.matches(header) else list(_reasons(self, header))
 
 
-def parse(rule: str) -> Rule:
+def parse(rule: str, columns: tuple[str, ...] = (), where: str = "select-series") -> Rule:
     """Read a rule; the empty rule is fulfilled by everything.
+
+    Args:
+        rule: The text.
+        columns: Names of a table's columns, in place of DICOM keywords; rows then have a method `value(name)`.
+        where: The component whose page explains rules.
 
     Raises:
         ContractError: The rule cannot be read (with the place), or asks for a keyword that may identify a patient.
     """
     if not rule.strip():
         return Rule("all", ())
-    reader = _Reader(rule)
+    reader = _Reader(rule, columns, where)
     found = reader.rule()
     if reader.peek():
         reader.fail("the rule goes on where it should end")
@@ -124,8 +129,8 @@ def parse(rule: str) -> Rule:
 
 
 class _Reader:
-    def __init__(self, rule: str) -> None:
-        self.source = rule
+    def __init__(self, rule: str, columns: tuple[str, ...], where: str) -> None:
+        self.source, self.columns, self.where = rule, columns, where
         self.tokens = self._split(rule)
         self.index = 0
 
@@ -134,7 +139,7 @@ class _Reader:
         while place < len(rule.rstrip()):
             match = _TOKEN.match(rule, place)
             if match is None or match.lastgroup is None:
-                raise _fault(rule, place, "this is no part of a rule")
+                raise _fault(rule, place, "this is no part of a rule", self.where)
             tokens.append((match.lastgroup, match.group(match.lastgroup), match.start(match.lastgroup)))
             place = match.end()
         return tokens
@@ -150,7 +155,7 @@ class _Reader:
 
     def fail(self, what: str) -> None:
         place = self.tokens[self.index][2] if self.index < len(self.tokens) else len(self.source)
-        raise _fault(self.source, place, what)
+        raise _fault(self.source, place, what, self.where)
 
     def rule(self) -> Rule | Condition:
         return self._joined("or", "any", lambda: self._joined("and", "all", self.single))
@@ -190,6 +195,10 @@ class _Reader:
 
     def keyword(self) -> str:
         name = self.peek()
+        if self.columns:
+            if name not in self.columns:
+                self.fail(f"a column is expected ({', '.join(self.columns)})")
+            return self.take(name)
         if not name or (tag_for_keyword(name) is None and name not in VIRTUAL):
             self.fail("a DICOM keyword is expected (Modality, SliceThickness ...)")
         if name not in ALLOWED | VIRTUAL:
@@ -230,10 +239,10 @@ class _Reader:
             self.fail(f"the regular expression is wrong ({error.msg})")
 
 
-def _fault(rule: str, place: int, what: str) -> ContractError:
+def _fault(rule: str, place: int, what: str, where: str) -> ContractError:
     told = rule[place : place + 20] or "the end"
     return ContractError(
-        "rules", what, got=f"{told!r} at character {place + 1}", do="see: claimed-med show select-series"
+        "rules", what, got=f"{told!r} at character {place + 1}", do=f"see: claimed-med show {where}"
     )
 
 
@@ -247,7 +256,7 @@ def _reasons(rule: Rule, header: Any) -> Iterable[str]:
 
 
 def _reason(condition: Condition, header: Any) -> str:
-    value = text(header, condition.keyword)
+    value = _text(header, condition.keyword)
     shown = value if condition.keyword in VIRTUAL else header_value(condition.keyword, value)
     told = shown if value else "no value"
     return f"{condition} is wanted; it is {told}"
@@ -259,6 +268,11 @@ def _shown(part: Rule | Condition) -> str:
     word = " and " if part.kind == "all" else " or "
     inner = word.join(map(_shown, part.parts))
     return f"not ({inner})" if part.kind == "none" else inner
+
+
+def _text(header: Any, name: str) -> str:
+    """The value of a keyword of a header, or of a column of a row."""
+    return str(header.value(name)) if hasattr(header, "value") else text(header, name)
 
 
 def _equal(value: str, wanted: str | float) -> bool:

@@ -21,6 +21,7 @@ from pydicom.uid import (
 )
 
 from claimed_med.dicom.uid import to_bytes, uid_from
+from claimed_med.testing import xrays
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -271,6 +272,8 @@ EXAMPLES: dict[str, Callable[[Path], Path]] = {
     "head_mr": head_mr,
     "brain_mr": brain_mr,
     "collection": collection,
+    "xrays": xrays.xrays,
+    "labels": xrays.labels,
 }
 
 

@@ -1,0 +1,69 @@
+"""The project's secret, from which patient keys are derived, and folders that outlive a run. Standard library only.
+
+The secret comes from the environment variable CLAIMED_MED_SECRET, or from the file that CLAIMED_MED_SECRET_FILE names.
+Where neither is set, one is made once for this user and kept in a file that only the user can read. It is never logged
+and never on a command line. Sites that compare patient keys over machines must set it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+from pathlib import Path
+
+from claimed_med.errors import InputError
+
+ENVIRONMENT, FILE = "CLAIMED_MED_SECRET", "CLAIMED_MED_SECRET_FILE"
+
+
+def secret() -> bytes:
+    """The secret.
+
+    Raises:
+        InputError: The file that the environment names is empty or cannot be read.
+    """
+    if given := os.environ.get(ENVIRONMENT, ""):
+        return given.encode()
+    if named := os.environ.get(FILE, ""):
+        try:
+            content = Path(named).read_bytes().strip()
+        except OSError:
+            content = b""
+        if not content:
+            raise InputError("secret", f"the file that {FILE} names is empty or cannot be read")
+        return content
+    return _own()
+
+
+def pseudonym(kind: str, value: str) -> str:
+    """A name that cannot be turned back without the secret: 16 hex of HMAC-SHA256(secret, kind and value).
+
+    Args:
+        kind: What the value is (`patient`, `site`): the same value of two kinds gets two names.
+        value: The real name.
+    """
+    return hmac.new(secret(), f"{kind}\0{value}".encode(), hashlib.sha256).hexdigest()[:16]
+
+
+def signature(text: str) -> str:
+    """HMAC-SHA256 of a text under the secret, in hex: proves that who holds the secret wrote it."""
+    return hmac.new(secret(), f"signature\0{text}".encode(), hashlib.sha256).hexdigest()
+
+
+def _own() -> bytes:
+    base = os.environ.get("XDG_CONFIG_HOME", "") or Path.home() / ".config"
+    file = Path(base) / "claimed_med" / "secret"
+    if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_name(f"{file.name}-{os.getpid()}")
+        partial.touch(mode=0o600)
+        partial.write_text(secrets.token_hex(32))
+        try:
+            os.link(partial, file)  # the first of two processes wins
+        except FileExistsError:
+            pass
+        finally:
+            partial.unlink()
+    return file.read_bytes().strip()

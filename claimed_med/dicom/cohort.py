@@ -18,6 +18,7 @@ from claimed_med.errors import InputError
 from claimed_med.handles import DicomCollection, DicomSeries
 
 if TYPE_CHECKING:
+    from claimed_med.dicom.classification import Classification
     from claimed_med.dicom.series import Series
 
 UNKNOWN = "unknown"
@@ -138,6 +139,25 @@ def tidy(cohort: pd.DataFrame) -> pd.DataFrame:
 def band_of(age: float) -> str:
     """The age band of an age in years; `unknown` for NaN."""
     return next((name for limit, name in _BANDS if age < limit), UNKNOWN)
+
+
+def describe_one(series: Series, found: Classification) -> pd.DataFrame:
+    """The row of a predictions table.
+
+    Args:
+        series: The image or volume.
+        found: What the model said of it.
+    """
+    row = _row(series)
+    told = {name: row[name] for name in KEYS}
+    told |= {
+        "score": found.probabilities[found.positive],
+        "predicted": found.predicted,
+        "threshold": found.threshold,
+        "positive": found.positive,
+        "model_digest": found.model,
+    }
+    return pd.DataFrame([told | {f"probability_{name}": value for name, value in found.probabilities.items()}])
 
 
 def check(cohort: pd.DataFrame, where: str, *needed: str) -> pd.DataFrame:

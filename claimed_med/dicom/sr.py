@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import highdicom as hd
 from pydicom import Dataset
@@ -19,7 +19,7 @@ from claimed_med.dicom.uid import stamp, uid_from
 from claimed_med.errors import ContractError, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from claimed_med.dicom.series import Series
 
@@ -70,13 +70,45 @@ def encode(
     """
     groups = _by_segment(measurements, segmentation)
     made_by = maker()
-    seed = ("sr", made_by.name, made_by.version, source.key, str(segmentation.SOPInstanceUID))
+    series_uid = origin.source_series_uid(source)
+    return document(
+        [_group(descriptions_of(segmentation)[one], rows, made_by, segmentation, series_uid) for one, rows in groups.items()],
+        evidence=lambda header: _evidence(header, segmentation, source),
+        source=source,
+        seed=("sr", made_by.name, made_by.version, source.key, str(segmentation.SOPInstanceUID)),
+        title=title,
+    )
+
+
+def document(
+    groups: Sequence[Any],
+    *,
+    evidence: Callable[[Dataset], list[Dataset]],
+    source: Series,
+    seed: tuple[str, ...],
+    title: str,
+) -> hd.sr.Comprehensive3DSR:
+    """A TID 1500 report of finished measurement groups; the same call gives the same bytes.
+
+    Args:
+        groups: Measurement groups of highdicom.
+        evidence: Clean header of the source -> what the report rests on; the first lends patient and study.
+        source: The series that was measured.
+        seed: Decides the UIDs.
+        title: Series description.
+    """
+    made_by = maker()
     date, time = origin.content_clock(source)
     header = origin.clean_header(source)
     with origin.anonymous(header) as made:
         report = hd.sr.Comprehensive3DSR(
-            evidence=_evidence(header, segmentation, source),
-            content=_content(groups, made_by, segmentation, origin.source_series_uid(source))[0],
+            evidence=evidence(header),
+            content=hd.sr.MeasurementReport(
+                observation_context=hd.sr.ObservationContext(observer_device_context=_observer(made_by)),
+                procedure_reported=IMAGING_PROCEDURE,
+                title=codes.DCM.ImagingMeasurementReport,
+                imaging_measurements=list(groups),
+            )[0],
             series_instance_uid=uid_from(*seed),
             series_number=SERIES_NUMBER,
             sop_instance_uid=uid_from(*seed, "instance"),
@@ -97,6 +129,24 @@ def encode(
     return report
 
 
+def descriptions_of(segmentation: Dataset) -> dict[int, Dataset]:
+    """Segment number -> its description."""
+    return {int(item.SegmentNumber): item for item in segmentation.SegmentSequence}
+
+
+def image_evidence(header: Dataset, source: Series) -> list[Dataset]:
+    """Every source instance, as a report lists what it rests on; the first lends patient and study."""
+    evidence = []
+    for found in slices.instances(slices.source_planes(source)).values():
+        item = Dataset()
+        item.update(header if not evidence else {})
+        item.StudyInstanceUID = header.StudyInstanceUID
+        item.SeriesInstanceUID = found[0].series_uid
+        item.SOPClassUID, item.SOPInstanceUID = found[0].sop_class_uid, found[0].sop_uid
+        evidence.append(item)
+    return evidence
+
+
 def _by_segment(measurements: Iterable[Measurement], segmentation: Dataset) -> dict[int, list[Measurement]]:
     described = {int(item.SegmentNumber) for item in segmentation.SegmentSequence}
     groups: dict[int, list[Measurement]] = {}
@@ -113,20 +163,11 @@ def _evidence(header: Dataset, segmentation: Dataset, source: Series) -> list[Da
     """List what the report rests on: the segmentation first, which lends patient and study."""
     header.SOPClassUID, header.SOPInstanceUID = segmentation.SOPClassUID, segmentation.SOPInstanceUID
     header.SeriesInstanceUID = segmentation.SeriesInstanceUID
-    evidence = [header]
-    for found in slices.instances(slices.source_planes(source)).values():
-        item = Dataset()
-        item.StudyInstanceUID = header.StudyInstanceUID
-        item.SeriesInstanceUID = found[0].series_uid
-        item.SOPClassUID, item.SOPInstanceUID = found[0].sop_class_uid, found[0].sop_uid
-        evidence.append(item)
-    return evidence
+    return [header, *image_evidence(header, source)]
 
 
-def _content(
-    groups: dict[int, list[Measurement]], made_by: Maker, segmentation: Dataset, series_uid: str
-) -> hd.sr.MeasurementReport:
-    observer = hd.sr.ObserverContext(
+def _observer(made_by: Maker) -> hd.sr.ObserverContext:
+    return hd.sr.ObserverContext(
         observer_type=codes.DCM.Device,
         observer_identifying_attributes=hd.sr.DeviceObserverIdentifyingAttributes(
             uid=uid_from("device", made_by.name, made_by.version),
@@ -134,15 +175,6 @@ def _content(
             manufacturer_name=MANUFACTURER,
             model_name=made_by.version,
         ),
-    )
-    descriptions = {int(item.SegmentNumber): item for item in segmentation.SegmentSequence}
-    return hd.sr.MeasurementReport(
-        observation_context=hd.sr.ObservationContext(observer_device_context=observer),
-        procedure_reported=IMAGING_PROCEDURE,
-        title=codes.DCM.ImagingMeasurementReport,
-        imaging_measurements=[
-            _group(descriptions[number], rows, made_by, segmentation, series_uid) for number, rows in groups.items()
-        ],
     )
 
 

@@ -34,6 +34,19 @@ FORMAT = "claimed-med/bundle/1"
 DESCRIPTION, WEIGHTS, ONNX = "bundle.json", "models/model.safetensors", "models/model.onnx"
 
 
+@dataclass(frozen=True)
+class Found:
+    """What a classifier says of one image.
+
+    Attributes:
+        probabilities: One a class, in the order of `Bundle.classes`.
+        predicted: With two classes the threshold decides, else the most probable one.
+    """
+
+    probabilities: list[float]
+    predicted: str
+
+
 @dataclass
 class Bundle:
     """A trained model with all that is needed to use it.
@@ -147,6 +160,27 @@ class Bundle:
         return evaluate.class_probabilities(
             self._here, torch.from_numpy(images), "float32", next(self._here.parameters()).device, batch_size
         )
+
+    def classify(self, pixels: npt.NDArray[Any], spacing_mm: Sequence[float], where: str = "bundle") -> Found:
+        """Classify one image; the same bits alone and among others.
+
+        Args:
+            pixels: Shape (row, column) or (slice, row, column).
+            spacing_mm: One number an axis [mm].
+            where: The component that speaks.
+
+        Raises:
+            InputError: As `prepare`.
+            ModelError: The model gave no probabilities.
+        """
+        probabilities = self.probabilities(self.prepare(pixels, spacing_mm)[None])[0]
+        if not np.isfinite(probabilities).all():
+            raise ModelError(where, "the model gave NaN", do="train it again, with a lower learning rate")
+        score = float(probabilities[self.classes.index(self.positive)])
+        if len(self.classes) == 2:
+            negative = next(one for one in self.classes if one != self.positive)
+            return Found([float(one) for one in probabilities], self.positive if score >= self.threshold else negative)
+        return Found([float(one) for one in probabilities], self.classes[int(probabilities.argmax())])
 
     def label_voxels(
         self, pixels: npt.NDArray[Any], spacing_mm: Sequence[float], overlap: float = 0.25

@@ -257,9 +257,17 @@ def _join(contract: Contract, sides: dict[str, dict[str, Unit]]) -> list[Unit]:
 
 
 def _by_reference(joined: Mapping[str, Unit], port: str, side: dict[str, Unit]) -> dict[str, Unit]:
-    """Give derived objects that were found loose the key of the unit to whose images they refer."""
+    """Give derived objects that were found loose the key of the unit to whose images they refer.
+
+    Where the other side lists its units without their instances, the key follows from what an object refers to: all
+    instances of its source.
+    """
     owner = {uid: key for key, unit in joined.items() for uid in unit.sources.get(port, [])}
-    return {next((owner[uid] for uid in sorted(one.references) if uid in owner), key): one for key, one in side.items()}
+    found: dict[str, Unit] = {}
+    for key, one in side.items():
+        source = key_of(one.references) if one.references else ""
+        found[next((owner[uid] for uid in sorted(one.references) if uid in owner), source if source in joined else key)] = one
+    return found
 
 
 def _merged(contract: Contract, key: str, left: Unit | None, right: Unit | None, port: str) -> Unit:

@@ -128,3 +128,9 @@ def _checked(table: SegmentTable, where: str) -> SegmentTable:
     if len(numbers) > LARGEST_NUMBER:
         raise ContractError(where, "too many segments", got=len(numbers), allowed=f"at most {LARGEST_NUMBER}")
     return table
+
+
+def code_of(parts: Sequence[str]) -> Code:
+    """A code from value, scheme and meaning."""
+    value, scheme, meaning = parts
+    return Code(value, scheme, meaning)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
+from highdicom.seg import segread
+from pydicom import Dataset, dcmread
+from pydicom.sr.coding import Code
+from pydicom.uid import UID, SegmentationStorage
 
 from claimed_med.dicom import cohort as cohorts
 from claimed_med.dicom import seg
+from claimed_med.dicom.codes import SegmentDefinition
 from claimed_med.dicom.scan import scan
 from claimed_med.errors import ContractError, InputError
 from claimed_med.lineage import digest
@@ -26,6 +32,7 @@ if TYPE_CHECKING:
     from claimed_med.models.recipe import Recipe
 
 PARTS = ("train", "validation")
+_SEGMENTATIONS = {SegmentationStorage, UID("1.2.840.10008.5.1.4.1.1.66.7")}  # binary or fractional; label map
 _COUNTED = ("label", "sex", "age_band", "view", "scanner", "site")
 
 
@@ -100,9 +107,15 @@ def segmentation_samples(
     _require_task(recipe, "segmentation", where)
     rows = _rows(cohort, where)
     found = _segmentations(truths)
-    classes = structures or sorted({label for labels, _ in found.values() for label in labels})
+    known = _structures(found.values())
+    classes = structures or sorted(known)
     if not classes:
         raise InputError(where, "no SEG object was found", do="give a folder of SEG objects as truths")
+    unknown = sorted(set(classes) - set(known))
+    if unknown:
+        raise InputError(
+            where, "no SEG holds this structure", got=", ".join(unknown), allowed=", ".join(sorted(known))
+        )
     network = _network(recipe, len(classes) + 1)
     preparation = Preparation(recipe)
 
@@ -118,7 +131,8 @@ def segmentation_samples(
     parts = _collect(rows, images, reader, where)
     if not any(int(target.max()) for target in parts["train"].targets):
         raise InputError(where, "no training volume holds any of the structures", got=", ".join(classes))
-    return Held(classes, parts, network, _described(rows, parts))
+    codes = [{"label": name, "category": list(known[name].category[:3]), "kind": list(known[name].kind[:3])} for name in classes]
+    return Held(classes, parts, network, {**_described(rows, parts), "segments": codes})
 
 
 def _require_task(recipe: Recipe, task: str, where: str) -> None:
@@ -184,31 +198,39 @@ def _collect(
     return parts
 
 
-def _segmentations(truths: DicomCollection) -> dict[str, tuple[list[str], Any]]:
-    """Referenced SOPInstanceUID -> (labels, SEG) of the SEG objects of a collection."""
-    from highdicom.seg import segread
-
-    found: dict[str, tuple[list[str], Any]] = {}
-    if truths.path is None:
-        raise InputError("train-segmenter", "truths must lie on disk", do="save them first")
-    for other in scan(truths.path).others:
-        if other.sop_class_uid not in seg.SOP_CLASSES:
-            continue
-        segmentation = segread(other.path)
-        labels = [str(item.SegmentLabel) for item in segmentation.SegmentSequence]
-        for uid in other.references:
-            found[uid] = labels, segmentation
+def _segmentations(truths: DicomCollection) -> dict[str, Path]:
+    """Referenced SOPInstanceUID -> file of the SEG objects of a collection."""
+    found: dict[str, Path] = {}
+    files = [path for path in truths.paths() if path.suffix not in {".json"}]
+    for other in scan(files).others:
+        if other.sop_class_uid in _SEGMENTATIONS:
+            found.update(dict.fromkeys(other.references, other.path))
     return found
 
 
+def _structures(files: Iterable[Path]) -> dict[str, SegmentDefinition]:
+    """Label -> definition with its codes, of all segments that occur; numbers are given later."""
+    found: dict[str, SegmentDefinition] = {}
+    for path in sorted(set(files)):
+        for item in dcmread(path, stop_before_pixels=True).SegmentSequence:
+            category, kind = item.SegmentedPropertyCategoryCodeSequence[0], item.SegmentedPropertyTypeCodeSequence[0]
+            one = SegmentDefinition(1, str(item.SegmentLabel), _code(category), _code(kind))
+            found.setdefault(one.label, one)
+    return found
+
+
+def _code(item: Dataset) -> Code:
+    return Code(str(item.CodeValue), str(item.CodingSchemeDesignator), str(item.CodeMeaning))
+
+
 def _label_map(
-    sample: cohorts.Sample, found: dict[str, tuple[list[str], Any]], classes: list[str], shape: tuple[int, ...]
+    sample: cohorts.Sample, found: dict[str, Path], classes: list[str], shape: tuple[int, ...]
 ) -> npt.NDArray[np.uint8]:
     uid = str(sample.row["sop_uid"])
     if uid not in found:
         raise InputError("train-segmenter", "no SEG refers to this volume")
     labels = np.zeros(shape, dtype=np.uint8)
-    for segment in seg.decode(found[uid][1], sample.series.load()):
+    for segment in seg.decode(segread(found[uid]), sample.series.load()):
         if segment.label in classes:
             labels[np.asarray(segment.mask.array) > 0] = classes.index(segment.label) + 1
     return labels

@@ -266,6 +266,20 @@ def brain_mr(folder: Path) -> Path:
     return write_head(folder, step=2)
 
 
+def segmented_volumes(folder: Path) -> Path:
+    """CT volumes with their SEG objects."""
+    from claimed_med.testing import volumes
+
+    return volumes.segmented_volumes(folder)
+
+
+def segmented_cohort(folder: Path) -> Path:
+    """The cohort table of `segmented_volumes`."""
+    from claimed_med.testing import volumes
+
+    return volumes.segmented_cohort(folder)
+
+
 EXAMPLES: dict[str, Callable[[Path], Path]] = {
     "chest_ct": chest_ct,
     "empty_chest_ct": empty_chest_ct,
@@ -274,6 +288,8 @@ EXAMPLES: dict[str, Callable[[Path], Path]] = {
     "collection": collection,
     "xrays": xrays.xrays,
     "labels": xrays.labels,
+    "segmented_volumes": segmented_volumes,
+    "segmented_cohort": segmented_cohort,
 }
 
 

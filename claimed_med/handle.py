@@ -74,7 +74,7 @@ class Handle:
                 entries[VOLUME] = json.dumps({"frames": frames}, indent=1).encode()
             return entries
         if self.path is not None:
-            root = self.root()
+            root = self.path if len(self.done_units() or ()) > 1 else self.root()
             if root.is_file():
                 return {self.file_name or root.name: root}
             return {name: path for name, path in files_below(root).items() if name != LINEAGE}
@@ -94,10 +94,9 @@ class Handle:
             raise InputError(self.kind, "is in memory and has no folder", do="save it first")
         if not self.path.exists():
             raise InputError(self.kind, "the path does not exist", do="check the path that was given")
-        units = self.path / UNITS
-        if not units.is_file():
+        done = self.done_units()
+        if done is None:
             return self.path
-        done = [unit["key"] for unit in json.loads(units.read_text())["units"] if unit["status"] == "done"]
         if len(done) != 1:
             raise InputError(
                 self.kind,
@@ -107,6 +106,14 @@ class Handle:
                 do=f"name one: {', '.join(done[:5])}" if done else f"see {UNITS} for the reasons",
             )
         return self.path / str(done[0])
+
+    def done_units(self) -> list[str] | None:
+        """Keys of the finished units of a folder of units, sorted; None for anything else."""
+        units = self.path / UNITS if self.path is not None else None
+        if units is None or not units.is_file():
+            return None
+        listed = json.loads(units.read_text(encoding="utf-8"))["units"]
+        return sorted(str(unit["key"]) for unit in listed if unit["status"] == "done")
 
     def paths(self) -> list[Path]:
         """The files of the payload on disk, sorted by name in the payload."""

@@ -297,14 +297,10 @@ class Table(Handle):
             return self.object
         import pandas as pd
 
-        units = self.path / UNITS if self.path is not None else None
-        if units is None or not units.is_file():
+        done = self.done_units()
+        if done is None or self.path is None or len(done) < 2:
             return self._read(self.single_file(".parquet", ".csv"))
-        listed = json.loads(units.read_text(encoding="utf-8"))["units"]
-        done = [type(self)(units.parent / str(one["key"])) for one in listed if one["status"] == "done"]
-        if not done:
-            raise InputError(self.kind, "the folder holds no finished unit", do=f"see {UNITS} for the reasons")
-        return pd.concat([one.load() for one in done], ignore_index=True)
+        return pd.concat([type(self)(self.path / key).load() for key in done], ignore_index=True)
 
     def _read(self, path: Path) -> Any:
         import pandas as pd
@@ -343,6 +339,13 @@ class Report(Handle):
     def load(self) -> Any:
         """The results as parsed JSON."""
         return self.object if self.object is not None else json.loads(self.single_file("report.json").read_text())
+
+    def each(self) -> dict[str, Any]:
+        """Unit key -> results, for a folder of units; '' -> the results, for a single report."""
+        done = self.done_units()
+        if done is None or self.path is None:
+            return {"": self.load()}
+        return {key: type(self)(self.path / key).load() for key in done}
 
     def _repr_html_(self) -> str:
         from html import escape

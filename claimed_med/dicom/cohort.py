@@ -224,6 +224,13 @@ def is_planar(series: Series) -> bool:
     return len(series.slices) == 1 and series.affine is None
 
 
+def planar_spacing(series: Series) -> tuple[float, float]:
+    """Spacing of rows and columns of a planar image [mm]; 1 where the header does not tell."""
+    from claimed_med.dicom.xray import spacing_of
+
+    return spacing_of(series.headers[0])
+
+
 def filtered(cohort: pd.DataFrame, rule: str, where: str) -> tuple[pd.DataFrame, list[str]]:
     """The rows that fulfil a rule on columns, and why each other does not.
 

@@ -106,7 +106,7 @@ def segmentation_samples(
     """
     _require_task(recipe, "segmentation", where)
     rows = _rows(cohort, where)
-    found = _segmentations(truths)
+    found = segmentation_files(truths)
     known = _structures(found.values())
     classes = structures or sorted(known)
     if not classes:
@@ -198,7 +198,7 @@ def _collect(
     return parts
 
 
-def _segmentations(truths: DicomCollection) -> dict[str, Path]:
+def segmentation_files(truths: DicomCollection) -> dict[str, Path]:
     """Referenced SOPInstanceUID -> file of the SEG objects of a collection."""
     found: dict[str, Path] = {}
     files = [path for path in truths.paths() if path.suffix not in {".json"}]

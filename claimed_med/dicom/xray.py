@@ -125,7 +125,7 @@ def planar_pixels(series: Series) -> tuple[npt.NDArray[np.float32], tuple[float,
         values = np.asarray(real_values(read_stored(series.slices), series.slices, lookup=True)[0], dtype=np.float32)
     if text(header, "PhotometricInterpretation") == "MONOCHROME1":
         values = values.max() + values.min() - values
-    return values, _spacing(header)
+    return values, spacing_of(header)
 
 
 def _grey(opened: Image.Image) -> npt.NDArray[Any]:
@@ -192,7 +192,8 @@ def _fill_digital(made: Dataset, facts: Facts) -> None:
     made.WindowWidth = str(2**made.BitsStored)
 
 
-def _spacing(header: Dataset) -> tuple[float, float]:
+def spacing_of(header: Dataset) -> tuple[float, float]:
+    """Spacing of rows and columns [mm]; 1 where the header does not tell."""
     for keyword in ("PixelSpacing", "ImagerPixelSpacing"):
         try:
             row, column = (float(one) for one in text(header, keyword).split("\\"))

@@ -135,10 +135,12 @@ def performance(outcome: Outcome, among: Mask, weights: Array | None = None) -> 
 def auc(score: Array, truth: Mask, among: Mask, weights: Array) -> Array:
     """Area under the ROC curve with ties counted half, one a sample; NaN where a class is missing."""
     rows = np.flatnonzero(among)
-    _, rank = np.unique(score[rows], return_inverse=True)
-    levels = np.eye(int(rank.max()) + 1 if len(rank) else 0)[rank]
-    positive = (weights[:, rows] * truth[rows]) @ levels
-    negative = (weights[:, rows] * ~truth[rows]) @ levels
+    if not len(rows):
+        return np.full(len(weights), np.nan)
+    rows = rows[np.argsort(score[rows], kind="stable")]
+    starts = np.flatnonzero(np.diff(score[rows], prepend=-np.inf))
+    positive = np.add.reduceat(weights[:, rows] * truth[rows], starts, axis=1)
+    negative = np.add.reduceat(weights[:, rows] * ~truth[rows], starts, axis=1)
     below = np.cumsum(negative, axis=1) - negative
     return _ratio((positive * (below + negative / 2)).sum(axis=1), positive.sum(axis=1) * negative.sum(axis=1))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -167,9 +167,8 @@ def _pair(
     yield from (_metric(f"{name}{suffix}", label, n, *found[name]) for name in PAIRWISE)
 
 
-def _sampled(function: object, outcome: Outcome, *rows: Mask, weights: Array) -> dict[str, tuple[Array, Array]]:
+def _sampled(function: Callable[..., dict[str, Array]], outcome: Outcome, *rows: Mask, weights: Array) -> dict[str, tuple[Array, Array]]:
     """Point estimate and bootstrap values of every statistic of `function`."""
-    assert callable(function)  # noqa: S101 - narrows the type
     points, samples = function(outcome, *rows), function(outcome, *rows, weights)
     return {name: (points[name], samples[name]) for name in points}
 

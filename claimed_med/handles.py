@@ -340,6 +340,13 @@ class Report(Handle):
         """The results as parsed JSON."""
         return self.object if self.object is not None else json.loads(self.single_file("report.json").read_text())
 
+    def page(self) -> str:
+        """The page that belongs to the results, or ''."""
+        if self.in_memory or self.path is None:
+            return self.html
+        file = self.root() / "report.html"
+        return file.read_text(encoding="utf-8") if file.is_file() else ""
+
     def each(self) -> dict[str, Any]:
         """Unit key -> results, for a folder of units; '' -> the results, for a single report."""
         done = self.done_units()

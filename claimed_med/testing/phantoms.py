@@ -280,6 +280,20 @@ def segmented_cohort(folder: Path) -> Path:
     return volumes.segmented_cohort(folder)
 
 
+def onnx_model(folder: Path) -> Path:
+    """An ONNX file."""
+    from claimed_med.testing import models
+
+    return models.onnx_model(folder)
+
+
+def blessed_decision(folder: Path) -> Path:
+    """A decision that blesses the example of train-classifier."""
+    from claimed_med.testing import models
+
+    return models.blessed_decision(folder)
+
+
 EXAMPLES: dict[str, Callable[[Path], Path]] = {
     "chest_ct": chest_ct,
     "empty_chest_ct": empty_chest_ct,
@@ -290,6 +304,8 @@ EXAMPLES: dict[str, Callable[[Path], Path]] = {
     "labels": xrays.labels,
     "segmented_volumes": segmented_volumes,
     "segmented_cohort": segmented_cohort,
+    "onnx_model": onnx_model,
+    "blessed_decision": blessed_decision,
 }
 
 

@@ -66,6 +66,11 @@ class Page:
         self._parts.append(f"<details><summary>{escape(summary)}</summary><pre>{text}</pre></details>")
         return self
 
+    def include(self, html: str) -> Self:
+        """Add markup of another page of ours, as it is."""
+        self._parts.append(html)
+        return self
+
     def html(self) -> str:
         """The whole page."""
         title = escape(self.title)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import pandas as pd
 
+from claimed_med.errors import ContractError, InputError
 from claimed_med.trust import fairness
 from claimed_med.trust.bootstrap import interval
 from claimed_med.trust.fairness import Array, Mask, Outcome
+from claimed_med.trust.group import Families
 from claimed_med.trust.metric import TOO_FEW, Metric
 
 BIASED, FAIR = "biased", "fair"
@@ -22,7 +22,6 @@ _GAPS = {
     "calibration_error": "calibration_gap",
 }
 _WORST = "worst_group_auc"
-Families = Mapping[str, Mapping[str, Mask]]
 
 
 @dataclass(frozen=True)
@@ -78,29 +77,24 @@ class Rules:
     references: tuple[str, ...] = ()
 
 
-def families(
-    table: pd.DataFrame, attributes: Sequence[str], *, intersections: bool = False
-) -> dict[str, dict[str, Mask]]:
-    """The groups of every attribute; missing values are the group `unknown`.
+def check(groups: Families, rules: Rules, where: str) -> None:
+    """Refuse rules that name what there is not.
 
-    Args:
-        table: One row an image.
-        attributes: Columns of it.
-        intersections: Add the groups of every two attributes (`sex=F & view=PA`).
-
-    Returns:
-        Attribute -> group -> rows.
+    Raises:
+        ContractError: A judged metric that is unknown, or none.
+        InputError: A reference that is no group.
     """
-    found: dict[str, dict[str, Mask]] = {}
-    for name in attributes:
-        column = table[name].astype(object).where(table[name].notna(), "unknown").astype(str)
-        found[name] = {f"{name}={one}": np.asarray(column == one) for one in sorted(set(column))}
-    if intersections:
-        for first, second in itertools.combinations(attributes, 2):
-            pairs = itertools.product(found[first].items(), found[second].items())
-            crossed = {f"{a} & {b}": rows & others for (a, rows), (b, others) in pairs}
-            found[f"{first} & {second}"] = {label: rows for label, rows in crossed.items() if rows.any()}
-    return found
+    if not rules.judged or set(rules.judged) - set(PAIRWISE):
+        raise ContractError(
+            where,
+            "judged names no metric of groups",
+            got=", ".join(rules.judged) or "none",
+            allowed=", ".join(PAIRWISE),
+        )
+    known = [label for members in groups.values() for label in members]
+    absent = sorted(set(rules.references) - set(known))
+    if absent:
+        raise InputError(where, "no such reference group", got=", ".join(absent), allowed=", ".join(known))
 
 
 def measure(outcome: Outcome, groups: Families, weights: Array, rules: Rules) -> Measured:
@@ -111,7 +105,7 @@ def measure(outcome: Outcome, groups: Families, weights: Array, rules: Rules) ->
 
     Args:
         outcome: Truth, decisions, scores.
-        groups: From `families`.
+        groups: From `claimed_med.trust.group.families`.
         weights: Bootstrap by patient, shape (n_samples, n_rows).
         rules: How groups are judged.
 
@@ -167,7 +161,9 @@ def _pair(
     yield from (_metric(f"{name}{suffix}", label, n, *found[name]) for name in PAIRWISE)
 
 
-def _sampled(function: Callable[..., dict[str, Array]], outcome: Outcome, *rows: Mask, weights: Array) -> dict[str, tuple[Array, Array]]:
+def _sampled(
+    function: Callable[..., dict[str, Array]], outcome: Outcome, *rows: Mask, weights: Array
+) -> dict[str, tuple[Array, Array]]:
     """Point estimate and bootstrap values of every statistic of `function`."""
     points, samples = function(outcome, *rows), function(outcome, *rows, weights)
     return {name: (points[name], samples[name]) for name in points}

@@ -1,0 +1,39 @@
+"""Made models: an ONNX file, and a decision that blesses the example of train-classifier."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from claimed_med.handles import BLESSED
+from claimed_med.payload import folder_digest
+
+
+def onnx_model(folder: Path) -> Path:
+    """Write a linear model over the flat pixels of 64 x 64 images, as scikit-learn's are exported."""
+    from onnx import TensorProto, helper
+
+    weights = np.random.default_rng(0).normal(0, 0.01, (64 * 64, 2)).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["pixels", "weights"], ["scores"])],
+        "linear",
+        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, [None, 64 * 64])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, [None, 2])],
+        [helper.make_tensor("weights", TensorProto.FLOAT, weights.shape, weights.tobytes(), raw=True)],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    return folder
+
+
+def blessed_decision(folder: Path) -> Path:
+    """Write a decision that blesses the bundle of train-classifier's own example."""
+    from claimed_med import registry
+    from claimed_med.testing.example import example_of
+
+    bundle = example_of(registry.get("train-classifier")).first.out / "bundle"
+    decision = {"verdict": BLESSED, "subject": folder_digest(bundle), "policy": "made for a test", "failed": []}
+    (folder / "decision.json").write_text(json.dumps(decision))
+    return folder

@@ -10,6 +10,7 @@ from claimed_med.errors import ModelError as ModelError
 from claimed_med.errors import OutputError as OutputError
 from claimed_med.errors import RefusedError as RefusedError
 from claimed_med.handle import Handle as Handle
+from claimed_med.handles import Decision as Decision
 from claimed_med.handles import DicomCapture as DicomCapture
 from claimed_med.handles import DicomCollection as DicomCollection
 from claimed_med.handles import DicomMap as DicomMap
@@ -17,29 +18,96 @@ from claimed_med.handles import DicomReport as DicomReport
 from claimed_med.handles import DicomSegmentation as DicomSegmentation
 from claimed_med.handles import DicomSeries as DicomSeries
 from claimed_med.handles import DicomStudy as DicomStudy
+from claimed_med.handles import ModelBundle as ModelBundle
 from claimed_med.handles import Nifti as Nifti
 from claimed_med.handles import Picture as Picture
 from claimed_med.handles import Report as Report
 from claimed_med.handles import Table as Table
 
-__all__: list[str] = ['ClaimedMedError', 'ContractError', 'DicomCapture', 'DicomCollection', 'DicomMap', 'DicomReport', 'DicomSegmentation', 'DicomSeries', 'DicomStudy', 'EngineError', 'Handle', 'InputError', 'MissingDependencyError', 'ModelError', 'Nifti', 'OutputError', 'Picture', 'RefusedError', 'Report', 'Table']
+__all__: list[str] = ['ClaimedMedError', 'ContractError', 'Decision', 'DicomCapture', 'DicomCollection', 'DicomMap', 'DicomReport', 'DicomSegmentation', 'DicomSeries', 'DicomStudy', 'EngineError', 'Handle', 'InputError', 'MissingDependencyError', 'ModelBundle', 'ModelError', 'Nifti', 'OutputError', 'Picture', 'RefusedError', 'Report', 'Table']
+
+class _BlessModelOutputs(NamedTuple):
+    decision: Decision
+    reasons: Report
+    verdict: str
 
 class _CheckQualityOutputs(NamedTuple):
     checked: DicomSeries
     quality: Report
 
+class _ClassifyImagesOutputs(NamedTuple):
+    report: DicomReport
+    predictions: Table
+
+class _ExplainPredictionsOutputs(NamedTuple):
+    maps: DicomCollection
+    captures: DicomCollection
+    explanation: Report
+
+class _ExportOnnxOutputs(NamedTuple):
+    exported: ModelBundle
+    comparison: Report
+
+class _FilterCohortOutputs(NamedTuple):
+    kept: Table
+    findings: Report
+
+class _ImportXraysOutputs(NamedTuple):
+    images: DicomCollection
+    labels: Table
+    findings: Report
+
 class _LoadFolderOutputs(NamedTuple):
     collection: DicomCollection
+    findings: Report
+
+class _MakeCohortOutputs(NamedTuple):
+    cohort: Table
     findings: Report
 
 class _RenderOverviewOutputs(NamedTuple):
     picture: Picture
     capture: DicomCapture
 
+class _SearchHyperparametersOutputs(NamedTuple):
+    bundle: ModelBundle
+    trials: Report
+
 class _SelectSeriesOutputs(NamedTuple):
     selected: DicomCollection
     selection: Report
     n_selected: int
+
+class _SplitCohortOutputs(NamedTuple):
+    split: Table
+    leakage: Report
+
+class _TrainClassifierOutputs(NamedTuple):
+    bundle: ModelBundle
+    training: Report
+
+class _TrainSegmenterOutputs(NamedTuple):
+    bundle: ModelBundle
+    training: Report
+
+def bless_model(bundle: ModelBundle, performance: Report, fairness: Report, explanation: Report, robustness: Report, /, *, policy: str = 'xray_classifier', fail_on_refusal: bool = False) -> _BlessModelOutputs:
+    """Bless or refuse a model by a policy over its reports.
+
+    Args:
+        bundle: The model in question.
+        performance: From measure-classification.
+        fairness: From measure-fairness.
+        explanation: From explain-predictions.
+        robustness: From measure-robustness.
+        policy: Name of a policy of the package (xray_classifier), or the TOML text of one.
+        fail_on_refusal: End with exit code 6 when the model is refused; the reasons are then only printed.
+
+    Returns:
+        decision: The verdict on this payload digest, with digest and signature of the policy.
+        reasons: Every requirement with figure, limit and outcome.
+        verdict: `blessed` or `refused`.
+    """
+    ...
 
 def check_quality(series: DicomSeries, /, *, min_slices: int = 1, max_spacing_mm: float = 1000.0) -> _CheckQualityOutputs:
     """Let only sound volumes pass, unchanged.
@@ -52,6 +120,19 @@ def check_quality(series: DicomSeries, /, *, min_slices: int = 1, max_spacing_mm
     Returns:
         checked: The series as it came.
         quality: Shape, spacing, intensity range and findings.
+    """
+    ...
+
+def classify_images(images: DicomSeries, bundle: ModelBundle, /) -> _ClassifyImagesOutputs:
+    """Classify images with a trained model.
+
+    Args:
+        images: Images or volumes, as the model was trained on.
+        bundle: A classification model.
+
+    Returns:
+        report: TID 1500 report with certainty, threshold, class and model, which refers to the image.
+        predictions: One row: UIDs, patient_key, score, predicted, threshold, positive, model_digest and one column probability_CLASS for every class.
     """
     ...
 
@@ -91,6 +172,106 @@ def convert_to_nifti(series: DicomSeries, /) -> Nifti:
     """
     ...
 
+def explain_predictions(images: DicomCollection, cohort: Table, predictions: Table, bundle: ModelBundle, /, *, methods: list[str] = ['region_ablation', 'deeplift', 'grad_cam'], subset: str = 'test', n_images: int = 8, attributes: list[str] = ['view', 'scanner', 'sex'], place: Literal['lungs', 'body', 'none'] = 'lungs', n_regions: int = 40, n_samples: int = 200, n_bootstrap: int = 1000, seed: int = 0) -> _ExplainPredictionsOutputs:
+    """Explain predictions and check them for shortcuts.
+
+    Args:
+        images: Images of the cohort, and SEG objects of findings where there are any.
+        cohort: With label, split and the attributes.
+        predictions: From classify-images.
+        bundle: The model that made them.
+        methods: grad_cam, guided_grad_cam, integrated_gradients, deeplift, occlusion, region_ablation, lime, kernel_shap; the first one counts for the gate.
+        subset: Value of split; '' for all rows.
+        n_images: Images that are explained.
+        attributes: Columns of the cohort that could be shortcuts.
+        place: Where the disease can be seen: lungs (frontal chest X-ray), body, or none to leave the check out.
+        n_regions: Supervoxels of the model-agnostic methods.
+        n_samples: Changed images of LIME and Kernel SHAP.
+        n_bootstrap: Bootstrap samples.
+        seed: Of sample and methods.
+
+    Returns:
+        maps: Parametric maps, one a method and image, on the grid of the image as it was prepared.
+        captures: The same as Secondary Capture, laid over the image, which every PACS shows.
+        explanation: Figures with intervals, example pictures, a page.
+    """
+    ...
+
+def export_onnx(bundle: ModelBundle, decision: Decision, /) -> _ExportOnnxOutputs:
+    """Export a blessed torch model as an ONNX bundle.
+
+    Args:
+        bundle: A torch classification model.
+        decision: From bless-model.
+
+    Returns:
+        exported: The same bundle with an ONNX model; it has a digest of its own and needs a blessing of its own.
+        comparison: The largest difference of a probability, and on how many images.
+    """
+    ...
+
+def filter_cohort(cohort: Table, /, *, rule: str = '') -> _FilterCohortOutputs:
+    """Keep the rows of a cohort that fulfil a rule.
+
+    Args:
+        cohort: Any table.
+        rule: The rule; empty keeps every row.
+
+    Returns:
+        kept: The rows that fulfil it, in their order.
+        findings: Counts, and every reason with how often it left a row out.
+    """
+    ...
+
+def import_onnx(*, path: str = '', classes: list[str] = [], positive: str = '', threshold: float = 0.5, recipe: str = 'xray_small', intended_use: str = '') -> ModelBundle:
+    """Import an ONNX model of any library as a bundle.
+
+    Args:
+        path: The ONNX file, or a folder with one.
+        classes: Names of the classes, in the order of the model's outputs.
+        positive: The class whose probability is the score; the last one when empty.
+        threshold: Score from which an image is called positive.
+        recipe: Name of a recipe, or its TOML text; only its preparation is used.
+        intended_use: A sentence for the model card.
+
+    Returns:
+        bundle: The model, run once to see that it fits.
+    """
+    ...
+
+def import_xrays(*, folder: str = '', table: str = '', image_column: str = 'image', patient_column: str = 'patient_id', age_column: str = 'age', sex_column: str = 'sex', view_column: str = 'view', label_columns: list[str] = ['label'], sop_class: Literal['cr', 'dx'] = 'cr', spacing_mm: float = 0.0) -> _ImportXraysOutputs:
+    """Import pictures of radiographs and a table as DICOM.
+
+    Args:
+        folder: Folder with the pictures, any tree; its content is digested, its name is never recorded.
+        table: CSV file (or folder with one), one row a picture.
+        image_column: Column with the file name.
+        patient_column: Column with the patient's identifier.
+        age_column: Column with the age in years; over 120 counts as missing.
+        sex_column: Column with M or F.
+        view_column: Column with PA, AP or L.
+        label_columns: Columns that go into the labels table; no identifier of a patient.
+        sop_class: cr, or dx, which needs the spacing.
+        spacing_mm: Distance of pixels at the detector [mm]; 0 when it is not known.
+
+    Returns:
+        images: One object a picture.
+        labels: sop_uid, series_uid, study_uid and the label columns.
+        findings: Counts, and every picture that was left out by digest and reason.
+    """
+    ...
+
+def load_credit_table(*, path: str = '') -> Table:
+    """Take over the German credit table of UCI.
+
+    Args:
+        path: The file, or a folder with one file whose name ends in `.data`; its name is never recorded.
+
+    Returns:
+        credits: One row a credit, in the order of the file: twenty attributes, sex (F, M) and y (1 = good credit).
+    """
+    ...
+
 def load_folder(*, path: str = '') -> _LoadFolderOutputs:
     """Take over every DICOM object of a folder.
 
@@ -100,6 +281,90 @@ def load_folder(*, path: str = '') -> _LoadFolderOutputs:
     Returns:
         collection: All DICOM objects, one file each.
         findings: Counts, volumes with their findings, and every skipped file by digest and reason.
+    """
+    ...
+
+def load_table(*, path: str = '', columns: list[str] = []) -> Table:
+    """Take over a table from a CSV or Parquet file.
+
+    Args:
+        path: File, or folder with one such file; its content is digested, its name is never recorded.
+        columns: Columns to take over, in this order; all when empty.
+
+    Returns:
+        table: The rows, in the order of the file.
+    """
+    ...
+
+def make_cohort(images: DicomCollection, labels: Table, /, *, label_column: str = 'label', columns: list[str] = []) -> _MakeCohortOutputs:
+    """Make a cohort table of a collection and a table of labels.
+
+    Args:
+        images: Any collection; headers give all but the label.
+        labels: Joined on its most exact column of sop_uid, series_uid, study_uid, patient_id.
+        label_column: Column of `labels` with the truth; '' for none.
+        columns: Further columns to take over, as `name` or `cohort_name=name`; they win over the headers.
+
+    Returns:
+        cohort: The table, sorted by sop_uid.
+        findings: Counts by label and group, and how many rows of either side found no partner.
+    """
+    ...
+
+def measure_classification(predictions: Table, cohort: Table, /, *, subset: str = 'test', groups: list[str] = ['sex', 'age_band', 'view'], n_bootstrap: int = 1000, n_bins: int = 10, min_group: int = 10, seed: int = 0) -> Report:
+    """Measure how well a classifier performs, overall and by group.
+
+    Args:
+        predictions: From classify-images.
+        cohort: With label, split and the columns of the groups.
+        subset: Value of split that is measured; '' for all rows.
+        groups: Columns by whose values everything is measured again.
+        n_bootstrap: Bootstrap samples.
+        n_bins: Bins of calibration error and reliability curve.
+        min_group: Fewest rows of a group.
+        seed: Of the bootstrap.
+
+    Returns:
+        performance: Figures with intervals, curves, confusion matrix; plots as PNG and SVG; a page.
+    """
+    ...
+
+def measure_fairness(predictions: Table, cohort: Table, /, *, attributes: list[str] = ['sex', 'age_band', 'view'], references: list[str] = [], judged: list[str] = ['equal_opportunity_difference', 'average_odds_difference'], intersections: bool = False, subset: str = 'test', n_bootstrap: int = 1000, min_group: int = 10, seed: int = 0) -> Report:
+    """Measure whether a classifier treats groups alike.
+
+    Args:
+        predictions: From classify-images.
+        cohort: With label, split and the attributes; its label is the truth.
+        attributes: Columns of the cohort; missing values are the group `unknown`.
+        references: Groups, as `sex=M`, with which the others of their attribute are compared too.
+        judged: Metrics that the verdicts depend on.
+        intersections: Also the groups of every two attributes, as `sex=F & view=PA`.
+        subset: Value of split that is measured; '' for all rows.
+        n_bootstrap: Bootstrap samples.
+        min_group: Fewest rows of a group, and of those it is compared with.
+        seed: Of the bootstrap.
+
+    Returns:
+        fairness: Figures with intervals, a verdict (biased, fair, too few) for every attribute, bars, a page.
+    """
+    ...
+
+def measure_robustness(images: DicomCollection, cohort: Table, bundle: ModelBundle, /, *, subset: str = 'test', corruptions: list[str] = ['noise', 'blur', 'rotation', 'gain', 'offset', 'spacing', 'crop', 'jpeg'], attacks: list[str] = ['fgsm', 'pgd', 'square'], n_images: int = 100, n_bootstrap: int = 1000, seed: int = 0) -> Report:
+    """Measure how a classifier stands corruptions and attacks.
+
+    Args:
+        images: Images of the cohort.
+        cohort: With label and split.
+        bundle: A classification model; for ONNX only corruptions and Square.
+        subset: Value of split; '' for all rows.
+        corruptions: Which ones; each has five strengths.
+        attacks: Which ones; each has four epsilons.
+        n_images: Most images, alike from every class; 0 for all.
+        n_bootstrap: Bootstrap samples.
+        seed: Of sample, corruptions and attacks.
+
+    Returns:
+        robustness: Figures with intervals, curves, attacked examples, a page.
     """
     ...
 
@@ -141,6 +406,22 @@ def render_overview(series: DicomSeries, segmentation: DicomSegmentation, /, *, 
     """
     ...
 
+def render_study(blessing: Report, training: Report, performance: Report, fairness: Report, explanation: Report, robustness: Report, /) -> Report:
+    """Put all reports of a study on one page.
+
+    Args:
+        blessing: Reasons of bless-model.
+        training: From train-classifier.
+        performance: From measure-classification.
+        fairness: From measure-fairness.
+        explanation: From explain-predictions.
+        robustness: From measure-robustness.
+
+    Returns:
+        study: The page, and all figures in one JSON.
+    """
+    ...
+
 def resample_series(series: DicomSeries, /, *, spacing_mm: float = 1.0, interpolation: Literal['linear', 'nearest', 'b-spline'] = 'linear', repair: Literal['none', 'drop_duplicates', 'resample_uneven', 'untilt', 'all'] = 'none') -> DicomSeries:
     """Resample a series to cubic voxels.
 
@@ -152,6 +433,26 @@ def resample_series(series: DicomSeries, /, *, spacing_mm: float = 1.0, interpol
 
     Returns:
         resampled: Derived images, one a slice, that refer to the source.
+    """
+    ...
+
+def search_hyperparameters(images: DicomCollection, cohort: Table, /, *, recipe: str = 'xray_classifier', space: str = 'xray_classifier', n_trials: int = 0, epochs: int = 0, positive: str = '', operating_point: str = 'youden', seed: int = 0) -> _SearchHyperparametersOutputs:
+    """Search the hyperparameters of a classifier.
+
+    Args:
+        images: Images of the cohort.
+        cohort: With label and split.
+        recipe: Where everything that is not searched comes from.
+        space: Name of a search space of the package (xray_classifier), or the TOML text of one.
+        n_trials: In place of the space's; 0 keeps it.
+        epochs: In place of the recipe's; 0 keeps it.
+        positive: As in train-classifier.
+        operating_point: As in train-classifier.
+        seed: Of sampler and trainings.
+
+    Returns:
+        bundle: The model of the best trial.
+        trials: Every trial with its parameters and validation metric.
     """
     ...
 
@@ -193,6 +494,19 @@ def segment_lungs(series: DicomSeries, /, *, threshold_hu: float = -320.0, min_l
     """
     ...
 
+def segment_volumes(volume: DicomSeries, bundle: ModelBundle, /, *, overlap: float = 0.25) -> DicomSegmentation:
+    """Segment volumes with a trained model.
+
+    Args:
+        volume: One volume, as the model was trained on.
+        bundle: A segmentation model of torch.
+        overlap: Of neighbouring windows, as a part of their size.
+
+    Returns:
+        segmentation: SEG on the grid of `volume`; a structure that is not found is an empty segment.
+    """
+    ...
+
 def select_series(collection: DicomCollection, /, *, rule: str = '', mode: Literal['all', 'exactly_one'] = 'all') -> _SelectSeriesOutputs:
     """Choose series by a rule on their attributes.
 
@@ -205,6 +519,67 @@ def select_series(collection: DicomCollection, /, *, rule: str = '', mode: Liter
         selected: The chosen series, a folder for each.
         selection: For every series whether it was chosen, and if not, every reason.
         n_selected: How many were chosen.
+    """
+    ...
+
+def split_cohort(cohort: Table, /, *, train_fraction: float = 0.6, validation_fraction: float = 0.15, stratify: list[str] = ['label', 'sex', 'view'], together: Literal['patient', 'site'] = 'patient', seed: int = 0) -> _SplitCohortOutputs:
+    """Split a cohort into training, validation and test by patient.
+
+    Args:
+        cohort: A cohort table; a `split` column that is filled already is kept and only checked.
+        train_fraction: Share of the rows.
+        validation_fraction: Share of the rows.
+        stratify: Columns whose values every part should have alike.
+        together: What is never divided.
+        seed: Another split for another seed.
+
+    Returns:
+        split: The cohort with its column `split`: train, validation or test.
+        leakage: Patients (sites) in more than one part, which is none; counts of every part by label and stratum.
+    """
+    ...
+
+def train_classifier(images: DicomCollection, cohort: Table, /, *, recipe: str = 'xray_classifier', positive: str = '', operating_point: str = 'youden', epochs: int = 0, learning_rate: float = 0.0, batch_size: int = 0, n_processes: int = 1, seed: int = 0, intended_use: str = '') -> _TrainClassifierOutputs:
+    """Train an image classifier on a cohort.
+
+    Args:
+        images: Images of the cohort: radiographs (2D recipe) or volumes (3D recipe).
+        cohort: With label and split, from split-cohort.
+        recipe: Name of a recipe of the package (xray_classifier, xray_small), or the TOML text of one.
+        positive: The class whose probability is the score; the last one in sorted order when empty.
+        operating_point: How the threshold is chosen on validation: `youden`, `sensitivity>=0.9`, `specificity>=0.9`.
+        epochs: In place of the recipe's; 0 keeps it.
+        learning_rate: In place of the recipe's; 0 keeps it.
+        batch_size: In place of the recipe's; 0 keeps it.
+        n_processes: Processes of this machine (DDP); on a cluster torchrun sets them.
+        seed: Of weights, order and augmentation.
+        intended_use: A sentence for the model card.
+
+    Returns:
+        bundle: Weights, network, preparation, class order, threshold, validation metrics, model card.
+        training: Curves of loss and validation AUC, as JSON and as a page.
+    """
+    ...
+
+def train_segmenter(images: DicomCollection, truths: DicomCollection, cohort: Table, /, *, recipe: str = 'ct_segmenter', structures: list[str] = [], epochs: int = 0, learning_rate: float = 0.0, batch_size: int = 0, n_processes: int = 1, seed: int = 0, intended_use: str = '') -> _TrainSegmenterOutputs:
+    """Train a segmentation network on volumes and their SEG objects.
+
+    Args:
+        images: Volumes of the cohort.
+        truths: SEG objects that refer to them; other objects in the folder are left alone.
+        cohort: With split, from split-cohort; `label` is not used.
+        recipe: Name of a recipe of the package (ct_segmenter, segmenter_small), or the TOML text of one.
+        structures: Labels of the segments to learn, in order; all that occur when empty.
+        epochs: In place of the recipe's; 0 keeps it.
+        learning_rate: In place of the recipe's; 0 keeps it.
+        batch_size: In place of the recipe's; 0 keeps it.
+        n_processes: Processes of this machine (DDP); on a cluster torchrun sets them.
+        seed: Of weights, order, patches and augmentation.
+        intended_use: A sentence for the model card.
+
+    Returns:
+        bundle: Weights, network, preparation, structures with their codes, validation Dice, model card.
+        training: Curves of loss and validation Dice, as JSON and as a page.
     """
     ...
 

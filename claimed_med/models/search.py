@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import warnings
@@ -11,9 +12,6 @@ from typing import Any
 
 from claimed_med.errors import ClaimedMedError, ModelError
 from claimed_med.searchspace import Space
-
-_NAME = "search"
-
 
 def search(
     space: Space, evaluate: Callable[[dict[str, Any]], float], *, seed: int, storage: Path | None = None
@@ -38,32 +36,27 @@ def search(
     import optuna
 
     optuna.logging.set_verbosity(logging.ERROR)
+    kept = _kept(storage)
+    listed: list[dict[str, Any]] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        study = optuna.create_study(
-            study_name=_NAME, direction=space.direction, storage=_storage(storage), load_if_exists=True,
-            sampler=optuna.samplers.RandomSampler(seed=seed),
-        )  # fmt: skip
-        left = space.n_trials
-        done = [one for one in study.get_trials(deepcopy=False) if one.state.is_finished()]
-        for number in range(len(done), len(done) + max(0, left - len(done))):
+        study = optuna.create_study(direction=space.direction)
+        for number in range(space.n_trials):
             # a sampler of its own for every trial: what is drawn depends on the trials before, not on a restart
             study.sampler = optuna.samplers.TPESampler(seed=seed + number, n_startup_trials=min(5, space.n_trials))
             trial = study.ask()
             drawn = {one.name: _drawn(trial, one) for one in space.parameters}
-            try:
-                value = float(evaluate(drawn))
-            except ClaimedMedError:
-                value = math.nan
-            if math.isfinite(value):
-                study.tell(trial, value)
-            else:
+            known = number < len(kept) and kept[number]["parameters"] == drawn
+            value = kept[number]["value"] if known else _evaluated(evaluate, drawn)
+            if value is None:
                 study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        finished = [one for one in study.get_trials(deepcopy=False) if one.state.is_finished()][: space.n_trials]
-    listed = [
-        {"number": number, "parameters": dict(one.params), "value": one.value, "state": one.state.name.lower()}
-        for number, one in enumerate(finished)
-    ]
+            else:
+                study.tell(trial, value)
+            state = "failed" if value is None else "complete"
+            listed.append({"number": number, "parameters": drawn, "value": value, "state": state})
+            if storage is not None and not known:
+                with storage.open("a", encoding="utf-8") as stream:
+                    stream.write(json.dumps(listed[-1]) + "\n")
     good = [one for one in listed if one["value"] is not None]
     if not good:
         raise ModelError("search", "no trial gave a value", got=f"{len(listed)} trials", do="see a single training run")
@@ -80,11 +73,18 @@ def _drawn(trial: Any, one: Any) -> Any:
     return trial.suggest_float(one.name, one.low, one.high, log=one.log)
 
 
-def _storage(file: Path | None) -> Any:
-    if file is None:
+def _evaluated(evaluate: Callable[[dict[str, Any]], float], drawn: dict[str, Any]) -> float | None:
+    try:
+        value = float(evaluate(drawn))
+    except ClaimedMedError:
         return None
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
+    return value if math.isfinite(value) else None
 
-    file.parent.mkdir(parents=True, exist_ok=True)
-    return JournalStorage(JournalFileBackend(str(file)))
+
+def _kept(storage: Path | None) -> list[dict[str, Any]]:
+    """The trials of a search that was killed; a last line that is cut off does not count."""
+    if storage is None:
+        return []
+    storage.parent.mkdir(parents=True, exist_ok=True)
+    lines = storage.read_text(encoding="utf-8").split("\n")[:-1] if storage.is_file() else []
+    return [json.loads(line) for line in lines]

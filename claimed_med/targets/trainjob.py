@@ -30,7 +30,7 @@ def render(contract: Contract, *, settings: Mapping[str, Any], platform: Platfor
             "labels": {"trainer.kubeflow.org/framework": "torch"},
         },
         "spec": {
-            "mlPolicy": {"numNodes": platform.n_nodes, "torch": {"numProcPerNode": platform.n_processes}},
+            "mlPolicy": {"numNodes": platform.n_nodes, "torch": {}},
             "template": {
                 "spec": {
                     "replicatedJobs": [

@@ -65,7 +65,7 @@ def test_a_trial_that_fails_is_listed_and_the_others_count():
         return _value(drawn)
 
     found = search(searchspace.load(SPACE), half, seed=0)
-    assert {one["state"] for one in found["trials"]} == {"complete", "fail"}
+    assert {one["state"] for one in found["trials"]} == {"complete", "failed"}
     assert found["best"]["batch_size"] == 8
 
 

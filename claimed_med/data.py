@@ -15,11 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from claimed_med.errors import ContractError, InputError, OutputError
-from claimed_med.payload import replace_folder, sha256_of
+from claimed_med.errors import ContractError, InputError, OutputError, require
+from claimed_med.fetch import retrieve, unpack
+from claimed_med.payload import replace_folder
+from claimed_med.progress import progress
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 ENVIRONMENT = "CLAIMED_MED_DATA"
 _HERE = Path(__file__).parent
@@ -33,7 +35,7 @@ class RemoteFile:
     Attributes:
         name: Relative name in the folder of the data set.
         url: Where it is.
-        sha256: Of its content; never empty.
+        sha256: Of its content; '' where nobody has told us, then the user must: nothing is fetched unchecked.
     """
 
     name: str
@@ -51,8 +53,12 @@ class Card:
         modality: DICOM modalities, separated by spaces.
         licence: Under which the data may be used, and where it says so.
         origin: Who made the data.
-        n_files: DICOM files in it.
+        n_files: Files in it (images, where it has any).
+        citation: What a paper that uses it must cite.
+        counts: Patients, images, classes: in words.
+        biases: What is known to be uneven in it.
         maker: `module:function` that writes it into a folder, or ''.
+        idc_collection: A collection of the Imaging Data Commons, fetched by idc-index, or ''.
         files: What is fetched; empty for a made data set.
     """
 
@@ -62,7 +68,11 @@ class Card:
     licence: str
     origin: str
     n_files: int
+    citation: str = ""
+    counts: str = ""
+    biases: str = ""
     maker: str = ""
+    idc_collection: str = ""
     files: tuple[RemoteFile, ...] = field(default=())
 
 
@@ -125,20 +135,68 @@ def make(one: Card) -> Path:
     return place
 
 
-def fetch(one: Card) -> Path:
+def fetch(one: Card, digests: Mapping[str, str] | None = None) -> Path:
     """Fetch a data set, unless it is there, and check every sha256; returns its folder.
 
+    What was fetched in part by a run that ended early is kept and goes on. Archives are unpacked.
+
+    Args:
+        one: The card.
+        digests: File -> sha256 for files whose digest the card does not know.
+
     Raises:
-        ContractError: The card names no files.
+        ContractError: The card names no files, or a digest is not known and not given.
         OutputError: A file could not be fetched, or is not the one that the card describes.
     """
+    if one.idc_collection:
+        return _fetch_collection(one)
     if not one.files:
         raise ContractError("data", f"{one.name} is not fetched", do=f"run: claimed-med data make {one.name}")
     place = root() / one.name
+    if place.is_dir():
+        return place
+    wanted = {file.name: file.sha256 or (digests or {}).get(file.name, "") for file in one.files}
+    unknown = [name for name, digest in wanted.items() if len(digest) != _SHA256_LENGTH]
+    if unknown:
+        raise ContractError(
+            "data",
+            f"nobody has told us the sha256 of {', '.join(unknown)}",
+            do=f"take it from the publisher and add --sha256 {unknown[0]}=HEX: nothing is fetched unchecked",
+        )
+    staging = root() / f".fetching-{one.name}"
+    for file in one.files:
+        if not (staging / file.name).is_file():
+            with progress(f"fetching {file.name}", 100) as bar:
+                retrieve(one.name, file.url, wanted[file.name], staging / file.name, _percent(bar))
+    for file in one.files:
+        unpack(staging / file.name, staging)
+    staging.replace(place)
+    return place
+
+
+def _percent(bar: Any) -> Callable[[int, int], None]:
+    told = [0]
+
+    def advance(have: int, whole: int) -> None:
+        while whole and told[0] < 100 * have // whole:
+            told[0] += 1
+            bar.advance()
+
+    return advance
+
+
+def _fetch_collection(one: Card) -> Path:
+    """A collection of the Imaging Data Commons, by its own client, which checks what it fetches."""
+    client = require("idc_index", "remote").IDCClient.client()
+    place = root() / one.name
     if not place.is_dir():
         with replace_folder(place) as partial:
-            for file in one.files:
-                _retrieve(one.name, file, partial)
+            try:
+                client.download_collection(collection_id=one.idc_collection, downloadDir=str(partial))
+            except Exception as error:  # noqa: BLE001 - the client has no common class for its errors
+                raise OutputError(
+                    "data", f"{one.name} could not be fetched", got=type(error).__name__, do="check the connection"
+                ) from None
     return place
 
 
@@ -161,6 +219,11 @@ def parser() -> argparse.ArgumentParser:
     ):
         one = commands.add_parser(name, help=words, description=words.capitalize() + ".")
         one.add_argument("name", help="a name from: claimed-med data list")
+        if name == "fetch":
+            one.add_argument(
+                "--sha256", action="append", default=[], metavar="FILE=HEX",
+                help="digest of a file whose card does not know it; may be repeated",
+            )  # fmt: skip
         one.set_defaults(command=function)
     return made
 
@@ -170,6 +233,8 @@ def _list(_: argparse.Namespace) -> int:
         state = "here" if (root() / one.name).is_dir() else ("can be made" if one.maker else "can be fetched")
         print(f"{one.name:<20} {one.modality:<6} {one.n_files:>5} files  {state:<14}  {one.summary}")
         print(f"{'':<20} {one.origin}; licence: {one.licence}")
+        if one.biases:
+            print(f"{'':<20} known biases: {one.biases}")
     return 0
 
 
@@ -179,33 +244,14 @@ def _make(arguments: argparse.Namespace) -> int:
 
 
 def _fetch(arguments: argparse.Namespace) -> int:
-    print(fetch(card(arguments.name)))
+    digests = dict(pair.split("=", 1) for pair in arguments.sha256 if "=" in pair)
+    print(fetch(card(arguments.name), digests))
     return 0
 
 
 def _locate(arguments: argparse.Namespace) -> int:
     print(locate(arguments.name))
     return 0
-
-
-def _retrieve(name: str, file: RemoteFile, folder: Path) -> None:
-    import pooch
-
-    try:
-        pooch.retrieve(file.url, known_hash=None, fname=file.name, path=folder, progressbar=False)
-    except (OSError, ValueError) as error:
-        raise OutputError(
-            "data", f"{file.name} of {name} could not be fetched", got=type(error).__name__, do="check the connection"
-        ) from None
-    found = sha256_of(folder / file.name)
-    if found != file.sha256:
-        raise OutputError(
-            "data",
-            f"{file.name} of {name} is not the file that the card describes",
-            got=f"sha256 {found}",
-            allowed=file.sha256,
-            do="do not use it; tell us, the source has changed",
-        )
 
 
 def _read(path: Path) -> Card:
@@ -215,12 +261,12 @@ def _read(path: Path) -> Card:
         made = Card(name=path.stem, files=files, **content)
     except TypeError as error:
         raise ContractError("data", f"the card {path.name} is not complete", got=str(error)) from None
-    unsafe = [one.name for one in files if len(one.sha256) != _SHA256_LENGTH or Path(one.name).name != one.name]
-    if unsafe or bool(files) == bool(made.maker):
+    unsafe = [one.name for one in files if len(one.sha256) not in {0, _SHA256_LENGTH} or Path(one.name).name != one.name]
+    if unsafe or sum(map(bool, (files, made.maker, made.idc_collection))) != 1:
         raise ContractError(
             "data",
-            f"the card {path.name} must name a maker, or files each with a plain name and sha256",
-            got=", ".join(unsafe) or "neither or both",
+            f"the card {path.name} must name a maker, a collection, or files each with a plain name and sha256",
+            got=", ".join(unsafe) or "none or several of them",
         )
     return made
 

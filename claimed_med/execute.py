@@ -17,6 +17,7 @@ from claimed_med.errors import ClaimedMedError, ContractError, InputError, Refus
 from claimed_med.handle import Handle
 from claimed_med.handles import BLESSED, KINDS, Decision, DicomCollection, _Dicom
 from claimed_med.payload import copy_file, digest_files, folder_digest, payload_digest, sha256_of
+from claimed_med.remote import is_remote, local_copy
 from claimed_med.workers import limit_threads
 
 if TYPE_CHECKING:
@@ -72,7 +73,8 @@ def location_digests(contract: Contract, settings: Mapping[str, Any]) -> dict[st
     digests = {}
     for one in contract.settings:
         if one.is_location and settings[one.name]:
-            path = Path(settings[one.name])
+            text = str(settings[one.name])
+            path = local_copy(text) if is_remote(text) else Path(text)
             if not path.exists():
                 raise InputError(contract.name, f"{one.name} does not exist", do=f"check --{one.name}")
             digests[one.name] = folder_digest(path)

@@ -1,20 +1,12 @@
-"""A search space of hyperparameters: one small TOML text for Optuna here and for Katib on a cluster. Stdlib only.
+"""A search space of hyperparameters: one small TOML text for Optuna here and for Katib on a cluster.
 
-    objective = "validation_auc"
-    direction = "maximize"
-    n_trials = 12
-    [parameters.learning_rate]
-    type = "float"
-    low = 0.0001
-    high = 0.01
-    log = true
-    [parameters.batch_size]
-    type = "categorical"
-    choices = [8, 16, 32]
+Standard library only; `models/search_spaces/` holds those that come with the package.
 """
 
 from __future__ import annotations
 
+import math
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +17,10 @@ from claimed_med.errors import ContractError
 
 _HERE = Path(__file__).parent / "models" / "search_spaces"
 TYPES = ("float", "int", "categorical")
+DIRECTIONS = ("maximize", "minimize")
+_OBJECTIVE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_PARAMETER = re.compile(r"[a-z][a-z0-9_]*")
+_CHOICE = re.compile(r"[A-Za-z0-9_.,+/-][A-Za-z0-9_.,+/ -]*")  # they stand in TOML, in a shell's line and in JSON
 
 
 @dataclass(frozen=True)
@@ -87,23 +83,64 @@ def load(space: str) -> Space:
         content = tomllib.loads(space)
     except tomllib.TOMLDecodeError as error:
         raise ContractError("search space", "the text is no TOML", got=str(error)) from None
-    try:
-        parameters = tuple(_parameter(name, told) for name, told in content.pop("parameters").items())
-        made = Space(parameters=parameters, **content)
-    except (TypeError, KeyError, AttributeError) as error:
-        raise ContractError(
-            "search space", "is not complete", got=str(error), allowed="objective, direction, n_trials, parameters"
-        ) from None
-    if made.direction not in {"maximize", "minimize"} or made.n_trials < 1 or not parameters:
-        raise ContractError("search space", "needs a direction, trials and parameters", got=made.direction)
-    return made
+    return _space(content)
 
 
-def _parameter(name: str, told: Mapping[str, Any]) -> Parameter:
-    made = Parameter(name=name, **{**told, "choices": tuple(told.get("choices", ()))})
-    sound = bool(made.choices) if made.type == "categorical" else made.low < made.high and not (made.log and made.low <= 0)
-    if made.type not in TYPES or not sound:
-        raise ContractError(
-            "search space", f"{name} cannot be drawn", got=made.type, allowed="float or int with low < high, categorical with choices"
+def _space(content: Mapping[str, Any]) -> Space:
+    fields = {"objective": str, "direction": str, "n_trials": int, "parameters": dict}
+    _check_fields("the space", content, fields, required=tuple(fields))
+    if content["direction"] not in DIRECTIONS:
+        raise _error("direction is unknown", repr(content["direction"]), ", ".join(DIRECTIONS))
+    if content["n_trials"] < 1 or not content["parameters"]:
+        raise _error("needs at least one trial and one parameter", f"{content['n_trials']} trials")
+    if not _OBJECTIVE.fullmatch(content["objective"]):
+        raise _error("objective is no metric's name", repr(content["objective"]))
+    parameters = tuple(_parameter(name, told) for name, told in content["parameters"].items())
+    return Space(content["objective"], content["direction"], content["n_trials"], parameters)
+
+
+def _parameter(name: str, told: Any) -> Parameter:
+    if not _PARAMETER.fullmatch(name) or not isinstance(told, Mapping):
+        raise _error("a parameter is not understood", repr(name), "[parameters.name] with a name as in a recipe")
+    _check_fields(name, told, {"type": str, "low": object, "high": object, "log": bool, "choices": list}, ("type",))
+    if told["type"] not in TYPES:
+        raise _error(f"type of {name} is unknown", repr(told["type"]), ", ".join(TYPES))
+    if told["type"] == "categorical":
+        return _categorical(name, told)
+    number = (int,) if told["type"] == "int" else (int, float)
+    low, high = told.get("low"), told.get("high")
+    for one in (low, high):
+        if not isinstance(one, number) or isinstance(one, bool) or not math.isfinite(one):
+            raise _error(f"{name} needs low and high of type {told['type']}", f"{low!r}, {high!r}")
+    log = told.get("log", False)
+    if "choices" in told or not low < high or (log and low <= 0):
+        raise _error(f"{name} cannot be drawn", f"{low} ... {high}", "low < high; above 0 on a logarithmic scale")
+    cast = int if told["type"] == "int" else float
+    return Parameter(name, told["type"], cast(low), cast(high), log)
+
+
+def _categorical(name: str, told: Mapping[str, Any]) -> Parameter:
+    choices = tuple(told.get("choices", ()))
+    kinds = {type(one) for one in choices}
+    plain = len(kinds) == 1 and kinds <= {str, int, float, bool} and len(set(choices)) == len(choices)
+    if not plain or {"low", "high", "log"} & set(told):
+        raise _error(f"{name} cannot be drawn", repr(list(choices)), "choices: different values of one type")
+    if kinds == {str} and not all(_CHOICE.fullmatch(one) for one in choices):
+        raise _error(
+            f"a choice of {name} is no plain word", repr(list(choices)), "letters, digits, blanks and _ . , + / -"
         )
-    return made
+    return Parameter(name, "categorical", choices=choices)
+
+
+def _check_fields(where: str, told: Mapping[str, Any], fields: Mapping[str, type], required: tuple[str, ...]) -> None:
+    unknown, missing = sorted(set(told) - set(fields)), [name for name in required if name not in told]
+    if unknown or missing:
+        raise _error(f"fields of {where} are unknown or missing", ", ".join(unknown + missing), ", ".join(fields))
+    for name, value in told.items():
+        wanted = fields[name]
+        if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is int):
+            raise _error(f"{name} of {where} must be of type {wanted.__name__}", repr(value))
+
+
+def _error(what: str, got: str, allowed: str = "") -> ContractError:
+    return ContractError("search space", what, got=got, allowed=allowed)

@@ -1,4 +1,8 @@
-"""Validate Kubernetes manifests strictly against custom resource definitions: an unknown field is an error."""
+"""Validate Kubernetes manifests against custom resource definitions more strictly than a server: unknown is an error.
+
+A definition is made into a JSON schema: objects whose fields are listed take no other, int-or-string is said as JSON
+Schema says it. Rules in CEL (`x-kubernetes-validations`) are not evaluated.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,19 @@ from typing import Any
 import jsonschema
 import yaml
 
+_TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
+_METADATA = {
+    "type": "object",
+    "required": ["name"],
+    "additionalProperties": False,
+    "properties": {
+        "name": {"type": "string", "maxLength": 253, "pattern": r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"},
+        "namespace": {"type": "string", "maxLength": 63, "pattern": r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"},
+        "labels": _TEXTS,
+        "annotations": _TEXTS,
+    },
+}
+
 
 def faults(manifest: dict[str, Any], definition: Path) -> list[str]:
     """What is wrong with a manifest; empty when nothing is.
@@ -15,13 +32,24 @@ def faults(manifest: dict[str, Any], definition: Path) -> list[str]:
     Args:
         manifest: Parsed.
         definition: A file with CustomResourceDefinitions.
+
+    Returns:
+        One text a fault: where, and what.
+
+    Raises:
+        LookupError: The file does not define the manifest's kind and version.
     """
-    schema = _schema(manifest, definition)
-    validator = jsonschema.Draft202012Validator(schema)
-    return [f"{'/'.join(map(str, one.absolute_path))}: {one.message}" for one in validator.iter_errors(manifest)]
+    validator = jsonschema.Draft202012Validator(schema(manifest, definition))
+    found = sorted(validator.iter_errors(manifest), key=lambda one: [str(part) for part in one.absolute_path])
+    return [f"{'/'.join(map(str, one.absolute_path))}: {one.message}" for one in found]
 
 
-def _schema(manifest: dict[str, Any], definition: Path) -> dict[str, Any]:
+def schema(manifest: dict[str, Any], definition: Path) -> dict[str, Any]:
+    """The strict JSON schema of a manifest's kind and version; arguments as of `faults`.
+
+    Raises:
+        LookupError: The file does not define them.
+    """
     group, _, version = str(manifest["apiVersion"]).partition("/")
     for one in yaml.safe_load_all(definition.read_text(encoding="utf-8")):
         spec = (one or {}).get("spec", {})
@@ -29,25 +57,31 @@ def _schema(manifest: dict[str, Any], definition: Path) -> dict[str, Any]:
             continue
         for told in spec["versions"]:
             if told["name"] == version:
-                strict: dict[str, Any] = _strict(told["schema"]["openAPIV3Schema"])
-                strict["properties"]["metadata"] = {"type": "object"}
-                return strict
+                made = _strict(told["schema"]["openAPIV3Schema"])
+                # a server checks these itself, whatever the definition says
+                made["properties"] |= {
+                    "apiVersion": {"const": manifest["apiVersion"]},
+                    "kind": {"const": manifest["kind"]},
+                    "metadata": _METADATA,
+                }
+                made["required"] = sorted({"apiVersion", "kind", "metadata", "spec", *made.get("required", ())})
+                return made
     raise LookupError(f"no definition of {manifest['apiVersion']} {manifest['kind']}")
 
 
-def _strict(schema: Any) -> Any:
-    """Close objects whose fields are listed, and say int-or-string as JSON Schema does."""
-    if isinstance(schema, list):
-        return [_strict(one) for one in schema]
-    if not isinstance(schema, dict):
-        return schema
-    made = {name: _strict(one) for name, one in schema.items()}
-    if made.get("x-kubernetes-int-or-string"):
+def _strict(told: dict[str, Any]) -> dict[str, Any]:
+    made = {name: one for name, one in told.items() if not name.startswith("x-kubernetes-")}
+    if told.get("x-kubernetes-int-or-string"):
         made.pop("anyOf", None)
         made["type"] = ["integer", "string"]
-    listed = isinstance(made.get("properties"), dict) and made.get("type") == "object"
-    if listed and not made.get("x-kubernetes-preserve-unknown-fields") and "additionalProperties" not in made:
+    if "properties" in told:
+        made["properties"] = {name: _strict(one) for name, one in told["properties"].items()}
+    open_ended = told.get("x-kubernetes-preserve-unknown-fields") or "additionalProperties" in told
+    if "properties" in told and not open_ended:
         made["additionalProperties"] = False
-    if isinstance(made.get("type"), str) and made.get("nullable"):
+    for name in ("additionalProperties", "items", "not"):
+        if isinstance(told.get(name), dict):
+            made[name] = _strict(told[name])
+    if told.get("nullable") and isinstance(made.get("type"), str):
         made["type"] = [made["type"], "null"]
     return made

@@ -19,7 +19,7 @@ def load_credit_table(*, path: Annotated[str, Location()] = "") -> Table:
         path: The file, or a folder with one file whose name ends in `.data`; its name is never recorded.
 
     Returns:
-        credits: One row a credit, in the order of the file: twenty attributes, sex (F, M) and y (1 = good credit).
+        applicants: One row a credit, in the order of the file: twenty attributes, sex (F, M) and y (1 = good credit).
 
     Raises:
         InputError: There is no such file, or it has another form.

@@ -57,6 +57,7 @@ __all__ = [
     "type_name",
 ]
 
+
 @dataclass
 class Running:
     """A run that is going on.

@@ -261,7 +261,9 @@ def _read(path: Path) -> Card:
         made = Card(name=path.stem, files=files, **content)
     except TypeError as error:
         raise ContractError("data", f"the card {path.name} is not complete", got=str(error)) from None
-    unsafe = [one.name for one in files if len(one.sha256) not in {0, _SHA256_LENGTH} or Path(one.name).name != one.name]
+    unsafe = [
+        one.name for one in files if len(one.sha256) not in {0, _SHA256_LENGTH} or Path(one.name).name != one.name
+    ]
     if unsafe or sum(map(bool, (files, made.maker, made.idc_collection))) != 1:
         raise ContractError(
             "data",

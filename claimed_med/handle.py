@@ -33,6 +33,7 @@ class Handle:
         self.path: Path | None = None
         self.object: Any = None
         self.repairs: list[str] = []
+        self.key = ""  # unit key, where it is known
         self.final = False  # True: objects in memory have their last UIDs already, since they enter here
         if isinstance(source, str | os.PathLike):
             self.path = Path(source)

@@ -158,7 +158,7 @@ class _SeriesFound(DicomSeries):
 
         super().__init__(None)
         self.files, self.frames = named_files(entry.files, entry.sop_uids), entry.frames
-        self.key: str = key or entry.key
+        self.key = key or entry.key
         self.modality: str = entry.modality
         self.findings: tuple[Any, ...] = entry.findings
 

@@ -46,7 +46,9 @@ def local_copy(location: str) -> Path:
         require({"s3": "s3fs", "http": "aiohttp", "https": "aiohttp"}.get(protocol, protocol), _EXTRA)
         raise
     except ValueError:
-        raise InputError("location", "the kind of address is not known", got=protocol, allowed="s3, http, https") from None
+        raise InputError(
+            "location", "the kind of address is not known", got=protocol, allowed="s3, http, https"
+        ) from None
     logging.getLogger("s3fs").setLevel(logging.CRITICAL)
     try:
         if protocol in {"http", "https"}:
@@ -58,7 +60,10 @@ def local_copy(location: str) -> Path:
                 system.get_file(file, str(folder / f"{number:08d}"))
     except Exception as error:  # noqa: BLE001 - each client has errors of its own, and they repeat the address
         raise InputError(
-            "location", "the place cannot be read", got=type(error).__name__, do="check address, network and credentials"
+            "location",
+            "the place cannot be read",
+            got=type(error).__name__,
+            do="check address, network and credentials",
         ) from None
     if not any(folder.iterdir()):
         raise InputError("location", "there is nothing at this address", do="check it")

@@ -1,4 +1,4 @@
-"""A folder in which a long run keeps what lets it go on after a kill: never part of a payload. Standard library only."""
+"""A folder in which a long run keeps what lets it go on after a kill. Standard library only."""
 
 from __future__ import annotations
 

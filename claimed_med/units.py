@@ -266,7 +266,9 @@ def _by_reference(joined: Mapping[str, Unit], port: str, side: dict[str, Unit]) 
     found: dict[str, Unit] = {}
     for key, one in side.items():
         source = key_of(one.references) if one.references else ""
-        found[next((owner[uid] for uid in sorted(one.references) if uid in owner), source if source in joined else key)] = one
+        found[
+            next((owner[uid] for uid in sorted(one.references) if uid in owner), source if source in joined else key)
+        ] = one
     return found
 
 

@@ -106,9 +106,16 @@ def explanation_of(
             inside = [one[name] for one in masks]
             metrics.append(
                 shortcut.auc_without(
-                    bundle.probabilities, prepared, inside, scored, column,
-                    group=name, n_bootstrap=n_bootstrap, seed=seed, progress=bar.advance,
-                )  # fmt: skip
+                    bundle.probabilities,
+                    prepared,
+                    inside,
+                    scored,
+                    column,
+                    group=name,
+                    n_bootstrap=n_bootstrap,
+                    seed=seed,
+                    progress=bar.advance,
+                )
             )
         for number in chosen:
             explained.append(
@@ -137,7 +144,13 @@ def explanation_of(
         "n_explained": len(explained),
         "metrics": rows(metrics),
         "images": [
-            {"key": one.key, "score": one.score, "fidelity": one.measured, "outside": one.outside, "pointing": one.pointing}
+            {
+                "key": one.key,
+                "score": one.score,
+                "fidelity": one.measured,
+                "outside": one.outside,
+                "pointing": one.pointing,
+            }
             for one in explained
         ],
     }
@@ -150,7 +163,8 @@ def explanation_of(
 
 def explained_objects(found: Found) -> tuple[DicomCollection, DicomCollection]:
     """Parametric maps and captures of every explained image; each unit has one object a method."""
-    maps, captures = [], []
+    maps: list[DicomSeries] = []
+    captures: list[DicomSeries] = []
     for one in found.explained:
         source = found.series[one.key].load()
         map_objects, capture_objects = [], []

@@ -27,7 +27,9 @@ def pictures_below(folder: Path) -> dict[str, bytes]:
     for name, path in files_below(folder).items():
         if path.suffix.lower() in SUFFIXES:
             if path.name in found:
-                raise InputError("import-xrays", "two pictures have the same file name", do="import their folders apart")
+                raise InputError(
+                    "import-xrays", "two pictures have the same file name", do="import their folders apart"
+                )
             found[Path(name).name] = path.read_bytes()
     return found
 
@@ -53,11 +55,16 @@ def facts_of(
     absent = sorted(set(wanted) - set(rows.columns))
     if absent:
         raise InputError(
-            "import-xrays", "the table has no such column", got=", ".join(absent), allowed=", ".join(map(str, rows.columns))
+            "import-xrays",
+            "the table has no such column",
+            got=", ".join(absent),
+            allowed=", ".join(map(str, rows.columns)),
         )
     telling = sorted({name for name in label_columns if name.lower() in IDENTIFYING or name == columns["patient"]})
     if telling:
-        raise InputError("import-xrays", "a label column identifies patients", got=", ".join(telling), do="leave it out")
+        raise InputError(
+            "import-xrays", "a label column identifies patients", got=", ".join(telling), do="leave it out"
+        )
     names = rows[columns["image"]].astype(str)
     if names.duplicated().any():
         raise InputError("import-xrays", "several rows name one picture", got=f"{int(names.duplicated().sum())} rows")

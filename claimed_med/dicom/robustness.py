@@ -65,7 +65,9 @@ def _sampled(rows: pd.DataFrame, n_images: int, seed: int) -> pd.DataFrame:
     if not n_images or n_images >= len(ordered):
         return ordered
     generator = np.random.default_rng(seed)
-    by_class = [generator.permutation(np.flatnonzero(ordered["label"] == name)) for name in sorted(set(ordered["label"]))]
+    by_class = [
+        generator.permutation(np.flatnonzero(ordered["label"] == name)) for name in sorted(set(ordered["label"]))
+    ]
     longest = max(map(len, by_class))
     mixed = [int(part[place]) for place in range(longest) for part in by_class if place < len(part)]
     return ordered.iloc[sorted(mixed[:n_images])]

@@ -241,9 +241,7 @@ class _Reader:
 
 def _fault(rule: str, place: int, what: str, where: str) -> ContractError:
     told = rule[place : place + 20] or "the end"
-    return ContractError(
-        "rules", what, got=f"{told!r} at character {place + 1}", do=f"see: claimed-med show {where}"
-    )
+    return ContractError("rules", what, got=f"{told!r} at character {place + 1}", do=f"see: claimed-med show {where}")
 
 
 def _reasons(rule: Rule, header: Any) -> Iterable[str]:

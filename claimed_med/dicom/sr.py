@@ -72,7 +72,10 @@ def encode(
     made_by = maker()
     series_uid = origin.source_series_uid(source)
     return document(
-        [_group(descriptions_of(segmentation)[one], rows, made_by, segmentation, series_uid) for one, rows in groups.items()],
+        [
+            _group(descriptions_of(segmentation)[one], rows, made_by, segmentation, series_uid)
+            for one, rows in groups.items()
+        ],
         evidence=lambda header: _evidence(header, segmentation, source),
         source=source,
         seed=("sr", made_by.name, made_by.version, source.key, str(segmentation.SOPInstanceUID)),
@@ -136,7 +139,7 @@ def descriptions_of(segmentation: Dataset) -> dict[int, Dataset]:
 
 def image_evidence(header: Dataset, source: Series) -> list[Dataset]:
     """Every source instance, as a report lists what it rests on; the first lends patient and study."""
-    evidence = []
+    evidence: list[Dataset] = []
     for found in slices.instances(slices.source_planes(source)).values():
         item = Dataset()
         item.update(header if not evidence else {})

@@ -113,9 +113,7 @@ def segmentation_samples(
         raise InputError(where, "no SEG object was found", do="give a folder of SEG objects as truths")
     unknown = sorted(set(classes) - set(known))
     if unknown:
-        raise InputError(
-            where, "no SEG holds this structure", got=", ".join(unknown), allowed=", ".join(sorted(known))
-        )
+        raise InputError(where, "no SEG holds this structure", got=", ".join(unknown), allowed=", ".join(sorted(known)))
     network = _network(recipe, len(classes) + 1)
     preparation = Preparation(recipe)
 
@@ -131,7 +129,10 @@ def segmentation_samples(
     parts = _collect(rows, images, reader, where)
     if not any(int(target.max()) for target in parts["train"].targets):
         raise InputError(where, "no training volume holds any of the structures", got=", ".join(classes))
-    codes = [{"label": name, "category": list(known[name].category[:3]), "kind": list(known[name].kind[:3])} for name in classes]
+    codes = [
+        {"label": name, "category": list(known[name].category[:3]), "kind": list(known[name].kind[:3])}
+        for name in classes
+    ]
     return Held(classes, parts, network, {**_described(rows, parts), "segments": codes})
 
 
@@ -191,9 +192,7 @@ def _collect(
     parts = {}
     with progress(f"{where}: reading", len(joined.samples)) as bar:
         for part in PARTS:
-            items = [
-                (str(one.row["sop_uid"]), reader(one)) for one in joined.samples if one.row["split"] == part
-            ]
+            items = [(str(one.row["sop_uid"]), reader(one)) for one in joined.samples if one.row["split"] == part]
             parts[part] = collect(items, where=where, on_image=bar.advance)
     return parts
 
@@ -201,7 +200,7 @@ def _collect(
 def segmentation_files(truths: DicomCollection) -> dict[str, Path]:
     """Referenced SOPInstanceUID -> file of the SEG objects of a collection."""
     found: dict[str, Path] = {}
-    files = [path for path in truths.paths() if path.suffix not in {".json"}]
+    files = [path for path in truths.paths() if path.suffix != ".json"]
     for other in scan(files).others:
         if other.sop_class_uid in _SEGMENTATIONS:
             found.update(dict.fromkeys(other.references, other.path))

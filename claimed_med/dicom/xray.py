@@ -62,7 +62,9 @@ def read_picture(content: bytes) -> npt.NDArray[Any]:
     try:
         with Image.open(io.BytesIO(content)) as opened:
             if getattr(opened, "n_frames", 1) != 1:
-                raise InputError("x-ray", "the picture has several frames", got=opened.n_frames, allowed="1")
+                raise InputError(
+                    "x-ray", "the picture has several frames", got=getattr(opened, "n_frames", 1), allowed="1"
+                )
             opened.load()
             return _grey(opened)
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError):
@@ -94,7 +96,7 @@ def encode(grey: npt.NDArray[Any], facts: Facts, *, digest: str, sop_class: str)
     _fill_patient_and_study(made, facts)
     _fill_image(made, grey, facts)
     if sop_class == "dx":
-        _fill_digital(made, facts)
+        _fill_digital(made)
     else:
         made.Modality = "CR"
         made.PatientOrientation = ["L", "F"]
@@ -174,7 +176,7 @@ def _fill_image(made: Dataset, grey: npt.NDArray[Any], facts: Facts) -> None:
     made["PixelData"].VR = "OW" if made.BitsAllocated > 8 else "OB"
 
 
-def _fill_digital(made: Dataset, facts: Facts) -> None:
+def _fill_digital(made: Dataset) -> None:
     made.Modality = "DX"
     made.PresentationIntentType = "FOR PRESENTATION"
     made.ImageLaterality = "U"
@@ -204,7 +206,9 @@ def spacing_of(header: Dataset) -> tuple[float, float]:
     return 1.0, 1.0
 
 
-def import_pictures(files: dict[str, bytes], facts: dict[str, Facts], sop_class: str) -> tuple[dict[str, Dataset], dict[str, str]]:
+def import_pictures(
+    files: dict[str, bytes], facts: dict[str, Facts], sop_class: str
+) -> tuple[dict[str, Dataset], dict[str, str]]:
     """Encode every picture that the table knows; nothing is left out silently.
 
     Args:

@@ -51,15 +51,13 @@ def draw(augment: Augment, keys: Sequence[tuple[int, ...]], dims: int) -> Drawn:
         generator = np.random.default_rng(key)
         affines.append(_affine(augment, generator, dims))
         low, high = -augment.intensity, augment.intensity
-        noise = generator.uniform(0, augment.noise)
+        strength = generator.uniform(0, augment.noise)
         seed = int(generator.integers(1 << 31))
-        values.append((1 + generator.uniform(low, high), generator.uniform(low, high) / 2, noise, seed))
+        values.append((1 + generator.uniform(low, high), generator.uniform(low, high) / 2, strength, seed))
     gain, offset, noise, seeds = zip(*values, strict=True)
     stacked = np.stack(affines)
     moves = bool((stacked != np.eye(dims, dims + 1)).any())
-    return Drawn(
-        torch.from_numpy(stacked), torch.tensor(gain), torch.tensor(offset), torch.tensor(noise), seeds, moves
-    )
+    return Drawn(torch.from_numpy(stacked), torch.tensor(gain), torch.tensor(offset), torch.tensor(noise), seeds, moves)
 
 
 def apply(images: torch.Tensor, drawn: Drawn, labels: torch.Tensor | None = None) -> Any:

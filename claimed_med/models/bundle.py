@@ -1,10 +1,10 @@
 """A model bundle: weights, network, preparation, class order, threshold, metrics, card. One folder.
 
-    bundle.json                all of it but the weights
-    models/model.safetensors   or models/model.onnx
-    configs/inference.json     what MONAI's bundle tools run
-    configs/metadata.json      in MONAI's metadata format
-    docs/model_card.md         for people; docs/model_card.json for programs
+bundle.json                all of it but the weights
+models/model.safetensors   or models/model.onnx
+configs/inference.json     what MONAI's bundle tools run
+configs/metadata.json      in MONAI's metadata format
+docs/model_card.md         for people; docs/model_card.json for programs
 """
 
 from __future__ import annotations
@@ -244,7 +244,9 @@ def read(folder: Path) -> Bundle:
     try:
         told = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise InputError("bundle", f"the folder holds no {DESCRIPTION}", do="give the output of train-classifier") from None
+        raise InputError(
+            "bundle", f"the folder holds no {DESCRIPTION}", do="give the output of train-classifier"
+        ) from None
     if told.get("format") != FORMAT:
         raise InputError("bundle", "the format is not known", got=str(told.get("format")), allowed=FORMAT)
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -148,9 +149,7 @@ class _Trainer:
         self.journal.close()
         if folder is not None and self.here.rank == 0:
             checkpoint.remove(folder)
-        return Fitted(
-            self.state.best_weights, self.state.history, self.state.best_epoch, self.precision, self._notes()
-        )
+        return Fitted(self.state.best_weights, self.state.history, self.state.best_epoch, self.precision, self._notes())
 
     def _build(self, kept: dict[str, Any] | None) -> None:
         torch.manual_seed(self.seed)
@@ -219,7 +218,7 @@ class _Trainer:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         told = self.here.total(float(loss.detach())) / self.here.size
-        if told != told or told in {float("inf"), float("-inf")}:
+        if not math.isfinite(told):
             raise ModelError(
                 "training",
                 "the loss is not finite",

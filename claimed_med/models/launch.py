@@ -54,9 +54,7 @@ def train(
         ModelError: A process failed; its own words are printed.
     """
     if n_processes == 1 or "WORLD_SIZE" in os.environ:
-        return fit(
-            recipe, described, training, validation, n_classes=n_classes, seed=seed, folder=folder, logs=logs
-        )
+        return fit(recipe, described, training, validation, n_classes=n_classes, seed=seed, folder=folder, logs=logs)
     with tempfile.TemporaryDirectory(prefix="claimed-med-job-") as name:
         job = Path(name)
         content = {
@@ -84,7 +82,9 @@ def train(
 def main(job: Path) -> None:
     """One process of a job."""
     told = json.loads((job / _JOB).read_text(encoding="utf-8"))
-    training, validation = (Samples(**torch.load(job / f"{part}.pt", weights_only=True)) for part in ("training", "validation"))
+    training, validation = (
+        Samples(**torch.load(job / f"{part}.pt", weights_only=True)) for part in ("training", "validation")
+    )
     fitted = fit(
         recipes.from_dict(told["recipe"]),
         told["described"],

@@ -40,7 +40,10 @@ SEGMENTERS = (
 _DIMS = ("spatial_dims", "dimensions")
 _CHANNELS = ("in_channels", "n_input_channels")
 _CLASSES = ("out_channels", "num_classes", "classes")
-_FIXED = {"EfficientNetBN": {"model_name": "efficientnet-b0", "pretrained": False}, "ViT": {"classification": True}}
+_FIXED: dict[str, dict[str, Any]] = {
+    "EfficientNetBN": {"model_name": "efficientnet-b0", "pretrained": False},
+    "ViT": {"classification": True},
+}
 
 
 def definition(
@@ -106,7 +109,7 @@ def build(described: Mapping[str, Any]) -> nn.Module:
 
 def has_batch_statistics(network: nn.Module) -> bool:
     """Whether a step of the network mixes the images of a batch (batch normalisation)."""
-    kinds = nn.modules.batchnorm._BatchNorm
+    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
     return any(isinstance(one, kinds) for one in network.modules())
 
 

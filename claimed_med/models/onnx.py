@@ -64,7 +64,9 @@ def probabilities(held: Any, images: npt.NDArray[np.float32], batch_size: int) -
             outputs = held.run(None, {wanted.name: batch})
         except Exception as error:  # noqa: BLE001 - ONNX Runtime has no common class for its errors
             raise ModelError(
-                "onnx", "the model does not take this input", got=f"{batch.shape}, {type(error).__name__}",
+                "onnx",
+                "the model does not take this input",
+                got=f"{batch.shape}, {type(error).__name__}",
                 allowed=str(wanted.shape),
             ) from None
         rows = next((np.asarray(one) for one in reversed(outputs) if getattr(one, "ndim", 0) == 2), None)

@@ -15,7 +15,9 @@ from claimed_med.errors import ContractError, InputError
 from claimed_med.models.recipe import Recipe
 
 # transforms that move voxels: applied to label maps too, with the nearest neighbour
-_SPATIAL = frozenset({"CenterSpatialCrop", "Flip", "Resize", "ResizeWithPadOrCrop", "Rotate90", "Spacing", "SpatialPad"})
+_SPATIAL = frozenset(
+    {"CenterSpatialCrop", "Flip", "Resize", "ResizeWithPadOrCrop", "Rotate90", "Spacing", "SpatialPad"}
+)
 _INTERPOLATED = frozenset({"Resize", "Spacing"})
 
 

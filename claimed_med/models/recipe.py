@@ -1,18 +1,18 @@
 """A recipe: how images are prepared, which network is trained, and how. A small TOML text.
 
-    task = "classification"                  or "segmentation"
-    dims = 2                                 or 3
-    [[prepare]]                              MONAI array transforms by name, in order; they must end in [0, 1]
-    transform = "Resize"
-    spatial_size = [128, 128]
-    [network]                                a network of MONAI by name, with its arguments
-    name = "DenseNet121"
-    [augment]                                drawn anew for every image and epoch, on the device
-    rotate_degrees = 10
-    [training]
-    epochs = 12
-    [compute]
-    precision = "auto"
+task = "classification"                  or "segmentation"
+dims = 2                                 or 3
+[[prepare]]                              MONAI array transforms by name, in order; they must end in [0, 1]
+transform = "Resize"
+spatial_size = [128, 128]
+[network]                                a network of MONAI by name, with its arguments
+name = "DenseNet121"
+[augment]                                drawn anew for every image and epoch, on the device
+rotate_degrees = 10
+[training]
+epochs = 12
+[compute]
+precision = "auto"
 """
 
 from __future__ import annotations

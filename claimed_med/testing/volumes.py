@@ -11,8 +11,8 @@ import pandas as pd
 from pydicom.sr.coding import Code
 
 from claimed_med.dicom import seg
-from claimed_med.dicom.cohort import describe
 from claimed_med.dicom.codes import ARTIFICIAL_INTELLIGENCE, SegmentDefinition, SegmentTable
+from claimed_med.dicom.cohort import describe
 from claimed_med.dicom.uid import write
 from claimed_med.handles import DicomCollection, DicomSeries, Table
 from claimed_med.testing import phantoms

@@ -81,7 +81,7 @@ def _gradient_attack(
     size = epsilon if steps == 1 else 2.5 * epsilon / steps
     moved = start.clone()
     for _ in range(steps):
-        moved.requires_grad_(True)  # noqa: FBT003 - torch's own form
+        moved.requires_grad_(True)
         loss = functional.cross_entropy(logits(network(moved)), truth, reduction="sum")
         (gradient,) = torch.autograd.grad(loss, moved)
         with torch.no_grad():

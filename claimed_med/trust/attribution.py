@@ -102,9 +102,7 @@ def _guided_grad_cam(question: Question) -> Floats:
     mode = "bilinear" if image.ndim == 4 else "trilinear"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        made = attr.GuidedGradCam(network, layer).attribute(
-            image, target=question.target, interpolate_mode=mode
-        )
+        made = attr.GuidedGradCam(network, layer).attribute(image, target=question.target, interpolate_mode=mode)
     return _summed(made)
 
 
@@ -213,7 +211,7 @@ def _separate_activations(network: nn.Module) -> None:
     """Rules that replace gradients of activations need them out of place."""
     for one in network.modules():
         if getattr(one, "inplace", False):
-            one.inplace = False  # type: ignore[assignment] - an attribute of activations
+            one.inplace = False
 
 
 def _summed(made: Any) -> Floats:

@@ -29,7 +29,9 @@ def patient_weights(patients: Sequence[str], n_samples: int, seed: int) -> npt.N
     names, owner = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
     generator = np.random.default_rng(seed)
     drawn = generator.integers(0, len(names), size=(n_samples, len(names)))
-    counts = np.apply_along_axis(np.bincount, 1, drawn, minlength=len(names)) if len(names) else np.zeros((n_samples, 0))
+    counts = (
+        np.apply_along_axis(np.bincount, 1, drawn, minlength=len(names)) if len(names) else np.zeros((n_samples, 0))
+    )
     return np.asarray(counts[:, owner], dtype=np.float64)
 
 

@@ -109,14 +109,14 @@ def _crop(image: Floats, strength: float, generator: np.random.Generator) -> Flo
 def _jpeg(image: Floats, strength: float, _: np.random.Generator) -> Floats:
     planes = np.asarray(image.reshape(-1, *image.shape[-2:]))
     made = [_compressed(plane, int(strength)) for plane in planes]
-    return np.stack(made).reshape(image.shape).astype(np.float32)
+    return np.asarray(np.stack(made).reshape(image.shape), dtype=np.float32)
 
 
 def _compressed(plane: Floats, quality: int) -> Floats:
     held = io.BytesIO()
     Image.fromarray(np.asarray(plane * 255, dtype=np.uint8)).save(held, "JPEG", quality=quality)
     with Image.open(held) as opened:
-        return np.asarray(opened, dtype=np.float32) / 255
+        return np.asarray(np.asarray(opened) / 255, dtype=np.float32)
 
 
 CORRUPTIONS: dict[str, Corruption] = {

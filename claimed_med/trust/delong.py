@@ -28,9 +28,7 @@ class Area:
     high: float
 
 
-def auc_interval(
-    scores: npt.ArrayLike, positive: npt.ArrayLike, patients: npt.ArrayLike, level: float = 0.95
-) -> Area:
+def auc_interval(scores: npt.ArrayLike, positive: npt.ArrayLike, patients: npt.ArrayLike, level: float = 0.95) -> Area:
     """DeLong's interval; rows of one patient are taken together, as Obuchowski does.
 
     Args:
@@ -46,7 +44,9 @@ def auc_interval(
     area, ill, well = _placements(found, truth)
     variance = _clustered(area, ill, well, truth, np.asarray(patients).astype(str))
     if not 0 < area < 1 or variance <= 0:
-        return Area(area, max(variance, 0.0), area, area) if variance == 0 and 0 < area < 1 else _edge(area, truth, level)
+        return (
+            Area(area, max(variance, 0.0), area, area) if variance == 0 and 0 < area < 1 else _edge(area, truth, level)
+        )
     logit, spread = np.log(area / (1 - area)), np.sqrt(variance) / (area * (1 - area))
     step = norm.ppf(0.5 + level / 2) * spread
     low, high = (1 / (1 + np.exp(-(logit + sign * step))) for sign in (-1, 1))

@@ -142,11 +142,13 @@ def metrics_of(explained: Sequence[Explained], methods: Sequence[str], seed: int
             values = [one.outside[method][place] for one in explained]
             made.append(_mean("attribution_outside", f"{place} & method={method}", values, seed))
         pointed = [one.pointing[method] for one in explained if method in one.pointing]
-        for name in pointed[0] if pointed else ():
-            made.append(_mean(f"pointing_{name}", f"method={method}", [one[name] for one in pointed], seed))
+        names = pointed[0] if pointed else ()
+        made += [_mean(f"pointing_{name}", f"method={method}", [one[name] for one in pointed], seed) for name in names]
     first = methods[0]
-    for place in explained[0].outside[first]:
-        made.append(_mean("attribution_outside", place, [one.outside[first][place] for one in explained], seed))
+    made += [
+        _mean("attribution_outside", place, [one.outside[first][place] for one in explained], seed)
+        for place in explained[0].outside[first]
+    ]
     checked = [one.measured[first].get("randomisation_correlation") for one in explained]
     if None not in checked:
         made.append(_mean("randomisation_correlation", "all", [float(one or 0.0) for one in checked], seed))

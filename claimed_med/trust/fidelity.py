@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -61,9 +62,8 @@ def deletion_and_insertion(
     inserted = np.where(important[:, None], image[None], replacement[None]).astype(np.float32)
     values = probabilities(np.concatenate([deleted, inserted]))[:, target]
     whole = max(float(values[0]), 1e-6)
-    curves = np.clip(values / whole, 0, 1).reshape(2, -1)
-    areas = np.trapezoid(curves, dx=1 / n_steps, axis=1)
-    return float(areas[0]), float(areas[1])
+    deletion, insertion = np.clip(values / whole, 0, 1).reshape(2, -1)
+    return float(np.trapezoid(deletion, dx=1 / n_steps)), float(np.trapezoid(insertion, dx=1 / n_steps))
 
 
 def infidelity(
@@ -88,7 +88,8 @@ def infidelity(
     foretold = np.zeros(n_samples)
     for number in range(n_samples):
         cut = tuple(_patch(generator, length) for length in found.shape)
-        changed[(number, slice(None), *cut)] = replacement[(slice(None), *cut)]
+        place: tuple[Any, ...] = (slice(None), *cut)
+        changed[number][place] = replacement[place]
         foretold[number] = float((found[cut] * (image - replacement).sum(axis=0)[cut]).sum())
     values = probabilities(np.concatenate([image[None], changed]))[:, target]
     fallen = values[0] - values[1:]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 TOO_FEW = "too few"
@@ -57,11 +58,7 @@ def rows(metrics: Iterable[Metric]) -> list[dict[str, Any]]:
         ValueError: Two figures have the same name and group.
     """
     listed = sorted((one.as_dict() for one in metrics), key=lambda one: (one["name"], one["group"]))
-    twice = {
-        (a["name"], a["group"])
-        for a, b in zip(listed, listed[1:], strict=False)
-        if (a["name"], a["group"]) == (b["name"], b["group"])
-    }
+    twice = {(a["name"], a["group"]) for a, b in pairwise(listed) if (a["name"], a["group"]) == (b["name"], b["group"])}
     if twice:
         raise ValueError(f"figures are listed twice: {sorted(twice)}")
     return listed

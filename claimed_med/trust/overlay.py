@@ -10,7 +10,9 @@ from scipy import ndimage
 _SMALLEST = 256
 
 
-def overlay(image: npt.NDArray[np.float32], found: npt.NDArray[np.float32], height: int = _SMALLEST) -> npt.NDArray[np.uint8]:
+def overlay(
+    image: npt.NDArray[np.float32], found: npt.NDArray[np.float32], height: int = _SMALLEST
+) -> npt.NDArray[np.uint8]:
     """Image beside image with map; of a volume the slice with the most of the map.
 
     Args:

@@ -165,4 +165,6 @@ _FIGURES = ("auc", "auc_delong", "average_precision", *_RATES, "brier", "ece")
 
 
 def _ratio(above: Floats, below: Floats) -> Floats:
-    return np.divide(above, below, out=np.full(np.shape(above), np.nan), where=np.asarray(below) > 0)
+    out = np.full(np.shape(above), np.nan)
+    np.divide(above, below, out=out, where=np.asarray(below) > 0)
+    return out

@@ -107,7 +107,7 @@ def _confusion(report: Mapping[str, Any]) -> Any:
 
 def _scores(scored: Scored, report: Mapping[str, Any]) -> Any:
     figure, axes = plot.new(5, 3)
-    bins = np.linspace(0, 1, 21)
+    bins = [float(one) for one in np.linspace(0, 1, 21)]
     for number, (name, rows) in enumerate((("others", ~scored.positive), (report["positive"], scored.positive))):
         axes.hist(scored.scores[rows], bins=bins, alpha=0.6, label=name, color=plot.COLOURS[number])
     axes.axvline(report["threshold"], color="#444444", linestyle="--", linewidth=0.8)

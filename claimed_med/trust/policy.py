@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import operator
 import tomllib
 from collections.abc import Callable, Mapping
@@ -63,7 +64,11 @@ class Requirement:
     why: str = ""
 
     def __str__(self) -> str:
-        shown = f"{self.metric} ({self.group})" if self.bound == "value" else f"{self.bound} of {self.metric} ({self.group})"
+        shown = (
+            f"{self.metric} ({self.group})"
+            if self.bound == "value"
+            else f"{self.bound} of {self.metric} ({self.group})"
+        )
         return f"{self.report}: {f'|{shown}|' if self.magnitude else shown} {self.comparison} {self.limit:g}"
 
 
@@ -159,24 +164,28 @@ def _judged(demand: Requirement, report: Mapping[str, Any] | None, subject: str)
     rows = [one for one in report.get("metrics", []) if one.get("name") == demand.metric]
     if demand.group.endswith("=*"):
         attribute = demand.group.removesuffix("*")
-        rows = [one for one in rows if str(one.get("group")).startswith(attribute) and " & " not in str(one.get("group"))]
+        rows = [
+            one for one in rows if str(one.get("group")).startswith(attribute) and " & " not in str(one.get("group"))
+        ]
         small = [one for one in rows if one.get("note") == TOO_FEW]
         rows = [one for one in rows if one.get("note") != TOO_FEW]
         found = [_compared(demand, one) for one in rows]
         found += [Reason(told, str(one["group"]), None, True, "too few to judge; left out") for one in small]
         return found if rows else [Reason(told, demand.group, None, False, "no group is large enough to be judged")]
     rows = [one for one in rows if one.get("group") == demand.group]
-    return [_compared(demand, one) for one in rows] or [Reason(told, demand.group, None, False, "the figure is missing")]
+    return [_compared(demand, one) for one in rows] or [
+        Reason(told, demand.group, None, False, "the figure is missing")
+    ]
 
 
 def _compared(demand: Requirement, row: Mapping[str, Any]) -> Reason:
     value = row.get(demand.bound)
     group = str(row.get("group"))
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return Reason(str(demand), group, None, False, str(row.get("note") or "the figure has no value"))
     shown = abs(float(value)) if demand.magnitude else float(value)
     if demand.magnitude and demand.bound != "value":
-        shown = max(abs(float(row.get(end) if row.get(end) is not None else value)) for end in ("low", "high"))
+        shown = max(abs(float(row[end])) if row.get(end) is not None else shown for end in ("low", "high"))
     passed = COMPARISONS[demand.comparison](shown, demand.limit)
     return Reason(str(demand), group, shown, passed, demand.why)
 

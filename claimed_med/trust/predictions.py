@@ -83,7 +83,9 @@ def judge(predictions: pd.DataFrame, cohort: pd.DataFrame, subset: str, where: s
     table = wanted.merge(predictions, on="sop_uid", how="inner", suffixes=("", "_predicted"), validate="one_to_one")
     table = table.sort_values("sop_uid", ignore_index=True)
     if table.empty:
-        raise InputError(where, "no image of the cohort has a prediction", got=f"split {subset!r}", do="check the split")
+        raise InputError(
+            where, "no image of the cohort has a prediction", got=f"split {subset!r}", do="check the split"
+        )
     models = sorted(set(table["model_digest"]))
     if len(models) > 1:
         raise InputError(where, "the predictions come from several models", got=len(models), allowed="1")
@@ -94,7 +96,9 @@ def judge(predictions: pd.DataFrame, cohort: pd.DataFrame, subset: str, where: s
     table["label"] = table["label"].astype(str)
     foreign = sorted(set(table["label"]) - set(classes))
     if foreign:
-        raise InputError(where, "labels that are no class of the model", got=", ".join(foreign), allowed=", ".join(classes))
+        raise InputError(
+            where, "labels that are no class of the model", got=", ".join(foreign), allowed=", ".join(classes)
+        )
     positive = str(table["positive"].iloc[0])
     if not (table["label"] == positive).any() or (table["label"] == positive).all():
         raise InputError(where, f"class {positive} has all or none of the images", do="check labels and split")

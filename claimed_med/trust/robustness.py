@@ -142,7 +142,9 @@ def masked_gradients(curves: Sequence[Curve]) -> list[str]:
     strongest = [min(float(one.accuracy[step].value or 0.0) for one in white) for step in range(1, len(EPSILONS) + 1)]
     found = [float(black[0].accuracy[step].value or 0.0) for step in range(1, len(EPSILONS) + 1)]
     masked = any(here < there - MASKING_MARGIN for here, there in zip(found, strongest, strict=True))
-    return ["gradients seem to be masked: the black-box attack does more harm than the white-box ones"] if masked else []
+    return (
+        ["gradients seem to be masked: the black-box attack does more harm than the white-box ones"] if masked else []
+    )
 
 
 def metrics_of(curves: Sequence[Curve]) -> list[Metric]:
@@ -236,7 +238,7 @@ def _drawn(curves: Sequence[Curve], kind: str) -> Any:
     for number, one in enumerate(curves, 1):
         part = figure.add_subplot(n_rows, n_columns, number)
         places = list(range(len(one.strengths)))
-        part.plot(places, [metric.value for metric in one.accuracy], marker=".", color=plot.COLOURS[0])
+        part.plot(places, [float(metric.value or 0.0) for metric in one.accuracy], marker=".", color=plot.COLOURS[0])
         lows, highs = ([getattr(metric, end) for metric in one.accuracy] for end in ("low", "high"))
         part.fill_between(places, lows, highs, alpha=0.2, color=plot.COLOURS[0], linewidth=0)
         shown_strengths = [f"{255 * one:.0f}/255" if kind == "attack" else f"{one:g}" for one in one.strengths]

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from claimed_med.trust.ablation import Floats, Probabilities
 from claimed_med.trust.bootstrap import interval, patient_weights
 from claimed_med.trust.metric import TOO_FEW, Metric
 from claimed_med.trust.performance import Scored, auc
-from scipy import ndimage
 
 
 def outside(found: Floats, inside: npt.NDArray[np.bool_]) -> float:
@@ -143,7 +143,9 @@ def _betrayed(
         known = np.isfinite(area)
         total[known] += (area * count)[known]
         pairs[known] += count[known]
-    return np.divide(total, pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
+    found = np.full(len(weights), np.nan)
+    np.divide(total, pairs, out=found, where=pairs > 0)
+    return found
 
 
 _FUNCTIONS = {

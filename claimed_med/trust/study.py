@@ -27,7 +27,10 @@ def page(reports: Mapping[str, tuple[Mapping[str, Any], str]], records: Mapping[
     if steps:
         made.heading("Where it came from")
         made.picture(plot.svg(_graph(steps)), "Components from the source data to the reports; arrows follow the data")
-        made.table(["component", "made from"], [[name, ", ".join(sorted(parents)) or "source data"] for name, parents in steps.items()])
+        made.table(
+            ["component", "made from"],
+            [[name, ", ".join(sorted(parents)) or "source data"] for name, parents in steps.items()],
+        )
     return made.html()
 
 

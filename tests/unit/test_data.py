@@ -116,7 +116,7 @@ class _Breaking(SimpleHTTPRequestHandler):
     def log_message(self, *_):
         pass
 
-    def do_GET(self):  # noqa: N802 - the name that the server calls
+    def do_GET(self):
         start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").split("-")[0])
         self.asked.append(str(start))
         rest = CONTENT[start:]

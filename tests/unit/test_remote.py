@@ -54,7 +54,9 @@ def bucket(collection, monkeypatch):
 def test_objects_of_a_bucket_are_those_of_the_folder(bucket, collection, tmp_path):
     assert main(["load-objects", "--location", bucket, "--out", str(tmp_path / "s3")]) == 0
     assert main(["load-objects", "--location", str(collection), "--out", str(tmp_path / "disk")]) == 0
-    one, other = (sorted(path.name for path in (tmp_path / name / "collection").rglob("*.dcm")) for name in ("s3", "disk"))
+    one, other = (
+        sorted(path.name for path in (tmp_path / name / "collection").rglob("*.dcm")) for name in ("s3", "disk")
+    )
     assert one == other != []
     recorded = (tmp_path / "s3" / "collection" / "lineage.json").read_text()
     assert "clinic" not in recorded
@@ -62,7 +64,7 @@ def test_objects_of_a_bucket_are_those_of_the_folder(bucket, collection, tmp_pat
 
 
 def test_an_object_comes_over_http(collection, tmp_path):
-    path = sorted(collection.rglob("*.dcm"))[0]
+    path = min(collection.rglob("*.dcm"))
     quiet = type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
     with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(quiet, directory=path.parent)) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()

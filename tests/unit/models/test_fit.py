@@ -30,7 +30,8 @@ if kill_at:
         return step(self, batch, number)
     fit._Trainer._step = dying
 folder = Path(sys.argv[1])
-made = fit.fit(chosen, described(chosen, size=(32, 32)), pictures(30, 1), pictures(8, 2), n_classes=2, seed=5, folder=folder)
+data = pictures(30, 1), pictures(8, 2)
+made = fit.fit(chosen, described(chosen, size=(32, 32)), *data, n_classes=2, seed=5, folder=folder)
 torch.save(made.weights, folder / "weights.pt")
 """
 ROOT = Path(__file__).resolve().parents[3]

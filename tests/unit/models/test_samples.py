@@ -51,19 +51,19 @@ def test_the_number_of_batches_is_foretold(n):
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
 def test_processes_share_a_batch_without_rest(size):
     items = list(range(7))
-    assert sum((World(rank, size).share(items) for rank in range(size)), []) == items
+    assert [one for rank in range(size) for one in World(rank, size).share(items)] == items
 
 
 def test_what_happens_to_an_image_hangs_on_its_key_alone():
-    options = recipe.Augment(
-        flip_axes=(0, 1), rotate_degrees=20, scale=0.2, shift=0.1, intensity=0.2, noise=0.1
-    )
+    options = recipe.Augment(flip_axes=(0, 1), rotate_degrees=20, scale=0.2, shift=0.1, intensity=0.2, noise=0.1)
     images = torch.rand(4, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     keys = [(0, 0, number) for number in range(4)]
     together = augment.apply(images.clone(), augment.draw(options, keys, 2))
     apart = augment.apply(images[2:].clone(), augment.draw(options, keys[2:], 2))
     assert torch.equal(together[2:], apart)
-    assert not torch.equal(together, augment.apply(images.clone(), augment.draw(options, [(1, *key) for key in keys], 2)))
+    assert not torch.equal(
+        together, augment.apply(images.clone(), augment.draw(options, [(1, *key) for key in keys], 2))
+    )
 
 
 def test_nothing_happens_when_nothing_is_asked_for():

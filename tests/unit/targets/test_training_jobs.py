@@ -36,12 +36,8 @@ def contract():
 
 def _rendered(name, contract):
     if name == "katib":
-        return katib.render(
-            contract, settings=SETTINGS, platform=PLATFORM, space=searchspace.load("xray_classifier")
-        )
-    return {"trainjob": trainjob, "pytorchjob": pytorchjob}[name].render(
-        contract, settings=SETTINGS, platform=PLATFORM
-    )
+        return katib.render(contract, settings=SETTINGS, platform=PLATFORM, space=searchspace.load("xray_classifier"))
+    return {"trainjob": trainjob, "pytorchjob": pytorchjob}[name].render(contract, settings=SETTINGS, platform=PLATFORM)
 
 
 @pytest.mark.parametrize("name", ["trainjob", "pytorchjob", "katib"])

@@ -61,9 +61,17 @@ class _LoadFolderOutputs(NamedTuple):
     collection: DicomCollection
     findings: Report
 
+class _LoadObjectsOutputs(NamedTuple):
+    collection: DicomCollection
+    findings: Report
+
 class _MakeCohortOutputs(NamedTuple):
     cohort: Table
     findings: Report
+
+class _MitigateBiasOutputs(NamedTuple):
+    summary: Report
+    predictions: Table
 
 class _RenderOverviewOutputs(NamedTuple):
     picture: Picture
@@ -268,7 +276,7 @@ def load_credit_table(*, path: str = '') -> Table:
         path: The file, or a folder with one file whose name ends in `.data`; its name is never recorded.
 
     Returns:
-        credits: One row a credit, in the order of the file: twenty attributes, sex (F, M) and y (1 = good credit).
+        applicants: One row a credit, in the order of the file: twenty attributes, sex (F, M) and y (1 = good credit).
     """
     ...
 
@@ -277,6 +285,18 @@ def load_folder(*, path: str = '') -> _LoadFolderOutputs:
 
     Args:
         path: Folder or file to read; its content is digested, its name is never recorded.
+
+    Returns:
+        collection: All DICOM objects, one file each.
+        findings: Counts, volumes with their findings, and every skipped file by digest and reason.
+    """
+    ...
+
+def load_objects(*, location: str = '') -> _LoadObjectsOutputs:
+    """Take over DICOM objects from S3, HTTP or a folder.
+
+    Args:
+        location: s3://bucket/prefix, https://host/file, or a folder; its content is digested.
 
     Returns:
         collection: All DICOM objects, one file each.
@@ -377,6 +397,23 @@ def measure_segments(series: DicomSeries, segmentation: DicomSegmentation, /) ->
 
     Returns:
         measurements: TID 1500 report (Comprehensive 3D SR) that refers to SEG and series.
+    """
+    ...
+
+def mitigate_bias(applicants: Table, /, *, method: Literal['reweighed_ensemble', 'reweighing', 'adversarial_debiasing', 'exponentiated_gradient', 'threshold_optimizer'] = 'reweighed_ensemble', attributes: list[str] = ['sex', 'age'], n_splits: int = 20, first_seed: int = 0, compared: list[str] = []) -> _MitigateBiasOutputs:
+    """Train credit models with and without bias mitigation.
+
+    Args:
+        applicants: From load-credit-table.
+        method: How bias is mitigated.
+        attributes: Protected attributes, each mitigated by itself: sex (men privileged), age (over 25 privileged).
+        n_splits: Splits.
+        first_seed: Seed of the first split; the others follow.
+        compared: Other methods whose means over the same splits are told.
+
+    Returns:
+        summary: Every split with AIF360's five metrics, accuracy and balanced accuracy before and after, means, medians, intervals; also as summary.json with the predictions.csv from which all can be recomputed.
+        predictions: One row a test credit and split: attribute, seed, row, y, prediction, group (1 = privileged), prediction_before.
     """
     ...
 

@@ -1,4 +1,4 @@
-"""`claimed-med manifest NAME --target trainjob|pytorchjob|katib`: training jobs for a cluster."""
+"""`claimed-med manifest NAME --target trainjob|pytorchjob|katib`: a training job for a cluster. Light at the top."""
 
 from __future__ import annotations
 

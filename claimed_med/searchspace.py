@@ -107,16 +107,20 @@ def _parameter(name: str, told: Any) -> Parameter:
         raise _error(f"type of {name} is unknown", repr(told["type"]), ", ".join(TYPES))
     if told["type"] == "categorical":
         return _categorical(name, told)
-    number = (int,) if told["type"] == "int" else (int, float)
-    low, high = told.get("low"), told.get("high")
-    for one in (low, high):
-        if not isinstance(one, number) or isinstance(one, bool) or not math.isfinite(one):
-            raise _error(f"{name} needs low and high of type {told['type']}", f"{low!r}, {high!r}")
+    low, high = (_bound(name, told, end) for end in ("low", "high"))
     log = told.get("log", False)
     if "choices" in told or not low < high or (log and low <= 0):
         raise _error(f"{name} cannot be drawn", f"{low} ... {high}", "low < high; above 0 on a logarithmic scale")
-    cast = int if told["type"] == "int" else float
-    return Parameter(name, told["type"], cast(low), cast(high), log)
+    return Parameter(name, told["type"], low, high, log)
+
+
+def _bound(name: str, told: Mapping[str, Any], end: str) -> float:
+    value: Any = told.get(end)
+    if told["type"] == "int" and type(value) is int:
+        return value
+    if told["type"] == "float" and type(value) in {int, float} and math.isfinite(float(value)):
+        return float(value)
+    raise _error(f"{name} needs {end} of type {told['type']}", repr(value))
 
 
 def _categorical(name: str, told: Mapping[str, Any]) -> Parameter:

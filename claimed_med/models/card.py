@@ -39,7 +39,7 @@ def card(told: Mapping[str, Any]) -> dict[str, Any]:
         "selection (CLAIM 26)": "the epoch with the best validation metric; threshold chosen on validation images only",
         "validation metrics": told["metrics"],
         "limits": [
-            "Metrics above are of the validation images that chose epoch and threshold: the performance report is of test.",
+            "Metrics above are of the validation images that chose epoch and threshold; see the performance report.",
             "Valid for images prepared as listed, from scanners and patients like those counted under data.",
         ],
         "open questions": list(_OPEN),

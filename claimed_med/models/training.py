@@ -91,10 +91,11 @@ def train_bundle(
     )
     if classifies:
         _choose_threshold(bundle, held.parts["validation"], operating_point)
-        print(f"validation_auc={bundle.metrics['validation_auc']:.6f}")  # what a Katib experiment reads
     else:
         best = fitted.history[fitted.best_epoch - 1]
         bundle.metrics = {"validation_dice": best["metric"]}
+    for name, value in bundle.metrics.items():
+        print(f"{name}={value:.6f}")  # what a Katib experiment reads
     if folder is not None:
         checkpoint.remove(folder)
     report = _report(bundle, fitted)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 DATA, WORK, TMP = "/data", "/work", "/tmp"  # noqa: S108 - a mounted, private folder of the pod
 USER = 1000
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")  # RFC 1035: what a TrainJob's own rule asks for
-_OURS = "n_processes"
+_OURS = "n_processes"  # the setting that says so on one machine
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,10 @@ def arguments(contract: Contract, platform: Platform, settings: Mapping[str, Any
 
     Raises:
         ContractError: A setting or port that the component does not have, a folder outside of the claim, or a component
-            that does not train.
+            that does not train in several processes.
     """
-    if contract.category != "train" or contract.image != "torch":
-        raise ContractError(contract.name, "is no training component", got=contract.category, allowed="category train")
+    if _OURS not in {one.name for one in contract.settings}:
+        raise ContractError(contract.name, "does not train in several processes", allowed=f"those with {_OURS}")
     if _OURS in settings:
         raise ContractError(contract.name, f"{_OURS} is set by torchrun on a cluster", do="give it for the platform")
     words = [contract.name]

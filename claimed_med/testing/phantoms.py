@@ -21,7 +21,7 @@ from pydicom.uid import (
 )
 
 from claimed_med.dicom.uid import to_bytes, uid_from
-from claimed_med.testing import xrays
+from claimed_med.testing import credit, xrays
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -304,6 +304,7 @@ EXAMPLES: dict[str, Callable[[Path], Path]] = {
     "labels": xrays.labels,
     "segmented_volumes": segmented_volumes,
     "segmented_cohort": segmented_cohort,
+    "credit": credit.credit,
     "onnx_model": onnx_model,
     "blessed_decision": blessed_decision,
 }

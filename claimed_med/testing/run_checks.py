@@ -113,6 +113,8 @@ def valid_dicom(component: Component) -> None:
         files = sorted((example.first.out / port.name).rglob("*.dcm"))
         expect(files, component, f"output {port.name} holds no DICOM file")
         for path in files:
+            if not sources:  # data that enter as something else have no source in DICOM
+                continue
             made = dcmread(path)
             expect(
                 made.StudyInstanceUID in studies, component, f"{port.name} is filed in another study than its source"

@@ -49,7 +49,7 @@ def xrays(
             rows.append(
                 {
                     "image": name,
-                    "patient_id": 1000 + patient,
+                    "patient_id": f"XRAYPATIENT-{patient:03d}",
                     "age": 20 + (patient * 7) % 65,
                     "sex": sex,
                     "view": view,

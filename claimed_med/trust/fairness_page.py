@@ -25,7 +25,7 @@ def bars(metrics: Sequence[Mapping[str, Any]]) -> bytes:
         found = {one["group"]: one for one in metrics if one["name"] == name}
         _panel(axes, name, [found[group] for group in groups])
     panels[0].set_yticks(range(len(groups)), groups)
-    panels[0].invert_yaxis()
+    panels[0].set_ylim(len(groups) - 0.5, -0.5)
     return plot.png(figure)
 
 

@@ -19,8 +19,8 @@ def assign(
     """The part of every row.
 
     Patients (or sites) are dealt out whole. Those of one stratum (the same pattern of values in the stratified
-    columns) are shuffled and dealt to the part that is furthest behind in that stratum, so that every part gets its
-    share of each; small strata even each other out, since what is behind is counted over all.
+    columns) are shuffled and dealt to the part that is furthest behind, in that stratum and over all: so every part gets
+    its share of each large stratum, and small strata even each other out.
 
     Args:
         cohort: With the columns of `stratify`, `together` and `sop_uid`.
@@ -47,8 +47,8 @@ def assign(
         for name in (one for one in shuffled if strata[one] == stratum):
             size = float(sizes[name])
             behind = wanted * (here.sum() + size) - here
-            tie = wanted * (overall.sum() + size) - overall
-            chosen = max(wanted.index, key=lambda part: (round(float(behind[part]), 6), float(tie[part])))
+            owed = wanted * (overall.sum() + size) - overall
+            chosen = max(wanted.index, key=lambda part: round(float(behind[part] + owed[part]), 9))
             part_of[name] = str(chosen)
             here[chosen] += size
             overall[chosen] += size

@@ -74,6 +74,7 @@ def search_hyperparameters(
 
     from claimed_med import scratch, searchspace
     from claimed_med.dicom.training import classification_samples
+    from claimed_med.errors import ContractError
     from claimed_med.models import recipe as recipes
     from claimed_med.models.search import search
     from claimed_med.models.training import train_bundle
@@ -88,6 +89,9 @@ def search_hyperparameters(
 
     def evaluate(drawn: dict[str, Any]) -> float:
         bundle, _, _ = train_bundle(base.changed(**drawn), held, **options)
+        if chosen.objective not in bundle.metrics:
+            known = ", ".join(bundle.metrics)
+            raise ContractError(where, "objective is no metric", got=repr(chosen.objective), allowed=known)
         return bundle.metrics[chosen.objective]
 
     folder = scratch.folder()

@@ -41,7 +41,7 @@ def train_trusted_classifier(
     policy: str = "xray_classifier",
     epochs: int = 0,
     n_explained: int = 8,
-    n_attacked: int = 100,
+    n_attacked: int = 40,
     n_bootstrap: int = 1000,
     seed: int = 0,
 ) -> None:

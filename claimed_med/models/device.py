@@ -18,6 +18,10 @@ DTYPES = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
+# OpenMP may have been loaded by another library, with another number of threads than this run is to use: results differ
+# in the last bits with that number, so torch is told once more what the environment says now
+if os.environ.get("OMP_NUM_THREADS", "").isdigit():
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 _FAST_BF16 = {"avx512_bf16", "amx_bf16"}
 
 

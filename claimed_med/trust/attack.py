@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn import functional
 
 from claimed_med.errors import ContractError
+from claimed_med.models.device import numbers, precision_for
 from claimed_med.models.networks import logits
 from claimed_med.trust.ablation import Probabilities
 
@@ -25,7 +26,7 @@ Floats = npt.NDArray[np.float32]
 EPSILONS = (1 / 255, 2 / 255, 4 / 255, 8 / 255)
 WHITE_BOX, BLACK_BOX = ("fgsm", "pgd"), ("square",)
 ATTACKS = (*WHITE_BOX, *BLACK_BOX)
-PGD_STEPS, SQUARE_QUERIES = 10, 100
+PGD_STEPS, SQUARE_QUERIES = 10, 50
 
 
 def attack(
@@ -76,13 +77,16 @@ def _gradient_attack(
         Goodfellow et al. 2014, doi:10.48550/arXiv.1412.6572; Madry et al. 2017, doi:10.48550/arXiv.1706.06083.
     """
     where = next(network.parameters()).device
+    precision = precision_for("auto", where)  # only the sign of the gradient counts
     start = torch.from_numpy(np.ascontiguousarray(images)).to(where)
     truth = torch.from_numpy(np.asarray(targets)).to(where)
     size = epsilon if steps == 1 else 2.5 * epsilon / steps
     moved = start.clone()
     for _ in range(steps):
         moved.requires_grad_(True)
-        loss = functional.cross_entropy(logits(network(moved)), truth, reduction="sum")
+        with numbers(precision, where):
+            output = logits(network(moved))
+        loss = functional.cross_entropy(output.float(), truth, reduction="sum")
         (gradient,) = torch.autograd.grad(loss, moved)
         with torch.no_grad():
             moved = moved + size * gradient.sign()

@@ -19,8 +19,8 @@ def assign(
     """The part of every row.
 
     Patients (or sites) are dealt out whole. Those of one stratum (the same pattern of values in the stratified
-    columns) are shuffled and dealt to the part that is furthest behind, in that stratum and over all: so every part gets
-    its share of each large stratum, and small strata even each other out.
+    columns) are shuffled and dealt to the part that is furthest behind, in that stratum and over all: so every part
+    gets its share of each large stratum, and small strata even each other out.
 
     Args:
         cohort: With the columns of `stratify`, `together` and `sop_uid`.

@@ -58,9 +58,9 @@ clean: ## remove caches and demo output; keeps .venv
 	@touch $@
 
 .venv/.dev: .venv/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable ".[torch,demo,libjpeg,kfp,dev]"
+	$(BIN)/python -m pip install --quiet --editable ".[torch,demo,libjpeg,kfp,remote,dev]"
 	@touch $@
 
 .venv/.bench: .venv/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable ".[torch,demo,libjpeg,kfp,dev,bench]"
+	$(BIN)/python -m pip install --quiet --editable ".[torch,demo,libjpeg,kfp,remote,dev,bench]"
 	@touch $@

@@ -113,11 +113,23 @@ def collection() -> list[dict[str, Any]]:
     return [{**row, "speed-up": round(first / row["median_s"], 2)} for row in rows]
 
 
+def training() -> list[dict[str, Any]]:
+    """A training step, against a bare loop."""
+    return _rows(importlib.import_module("bench_training").run())
+
+
+def explanation() -> list[dict[str, Any]]:
+    """Model-agnostic explanations, against the lime package."""
+    return _rows(importlib.import_module("bench_explanation").run())
+
+
 PARTS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "reading": reading,
     "engine": engine,
     "pipeline": pipeline,
     "collection": collection,
+    "training": training,
+    "explanation": explanation,
 }
 
 

@@ -388,6 +388,19 @@ def measure_robustness(images: DicomCollection, cohort: Table, bundle: ModelBund
     """
     ...
 
+def measure_segmentation(comparisons: Report, /, *, n_bootstrap: int = 1000, seed: int = 0) -> Report:
+    """Measure how well a segmentation model performs over many cases.
+
+    Args:
+        comparisons: Scores of compare-segments, one unit a case.
+        n_bootstrap: Bootstrap samples.
+        seed: Of the bootstrap.
+
+    Returns:
+        performance: Figures per structure, every case, a picture and a page.
+    """
+    ...
+
 def measure_segments(series: DicomSeries, segmentation: DicomSegmentation, /) -> DicomReport:
     """Measure every segment: volume, diameter and intensities.
 

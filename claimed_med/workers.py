@@ -50,6 +50,7 @@ def limit_threads(n_threads: int) -> None:
     """Let numeric libraries use `n_threads` threads, loaded or not: float results change with the number."""
     for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"  # read at import only, so it must be the same on every engine
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads that spin slow their neighbours down
     for name in ("OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
         os.environ[name] = str(n_threads)
     if "torch" in sys.modules:

@@ -106,7 +106,7 @@ def explanation_of(
             inside = [one[name] for one in masks]
             metrics.append(
                 shortcut.auc_without(
-                    bundle.probabilities,
+                    bundle.quick_probabilities,
                     prepared,
                     inside,
                     scored,
@@ -124,7 +124,7 @@ def explanation_of(
                     prepared[number],
                     column,
                     methods=methods,
-                    probabilities=bundle.probabilities,
+                    probabilities=bundle.quick_probabilities,
                     network=network,
                     random_network=random_network,
                     masks=masks[number],

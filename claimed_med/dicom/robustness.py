@@ -49,7 +49,7 @@ def subject_of(
         raise InputError(WHERE, "rows of the cohort have no image", got=joined.missing["rows_without_image"])
     prepared = np.stack([bundle.prepare(*cohorts.pixels(one.series)) for one in joined.samples])
     return Subject(
-        probabilities=bundle.probabilities,
+        probabilities=bundle.quick_probabilities,
         network=None if bundle.onnx else bundle.network(str(device())),
         images=prepared,
         targets=np.array([bundle.classes.index(str(one.row["label"])) for one in joined.samples]),

@@ -30,6 +30,7 @@ from claimed_med.engines.flow import (
 )
 from claimed_med.engines.forkserver import ForkServer
 from claimed_med.engines.ir import Pipeline, as_text
+from claimed_med.engines.slots import Slots
 from claimed_med.errors import ClaimedMedError, EngineError
 from claimed_med.execute import full_settings, location_digests
 from claimed_med.workers import n_cores
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from claimed_med.contract import Contract
     from claimed_med.engines.report import Report
 
 
@@ -56,7 +58,7 @@ class LocalEngine:
         self.cache = cache
         self.report = report
         self.workers = workers or n_cores()
-        self.slots = threading.BoundedSemaphore(self.workers)
+        self.slots = Slots(self.workers)
         self.servers: dict[str, ForkServer] = {}
         self.lock = threading.Lock()
         self.stopping = False
@@ -206,7 +208,7 @@ class LocalEngine:
         argv = [contract.name, *(word_for(word, texts, inputs, folder) for word in container.get("args", []))]
         if found.contract.category == "local":
             argv[0] = str(found.path)
-        self._fork_until_done(contract.image, argv, title, retries)
+        self._fork_until_done(contract, argv, title, retries)
         digests = {name: digest_of(place) for name, place in ports.items()}
         values = {name: place.read_text() for name, place in files.items()}
         if self.cache is not None:
@@ -214,14 +216,14 @@ class LocalEngine:
         self.report.finished(title, ports, cached=False)
         return results_of(component, ports, digests, values)
 
-    def _fork_until_done(self, image: str, argv: list[str], title: str, retries: int) -> None:
+    def _fork_until_done(self, contract: Contract, argv: list[str], title: str, retries: int) -> None:
         log = self.out / "logs" / f"{title.replace('/', '.')}.log"
         for attempt in range(retries + 1):
-            with self.slots:
+            with self.slots.taken(1 if contract.over else contract.threads):
                 if self.stopping:
                     raise Skipped
                 log.unlink(missing_ok=True)
-                code = self._fork(image, argv, title, log)
+                code = self._fork(contract.image, argv, title, log)
             if code == 0:
                 return
             if attempt < retries:

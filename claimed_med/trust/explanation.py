@@ -200,10 +200,12 @@ def drawn(one: Explained) -> bytes:
 def _of(network: nn.Module) -> Probabilities:
     import torch
 
+    from claimed_med.models.device import precision_for
     from claimed_med.models.evaluate import class_probabilities
 
     where = next(network.parameters()).device
-    return lambda batch: class_probabilities(network, torch.from_numpy(batch), "float32", where, 16)
+    precision = precision_for("auto", where)
+    return lambda batch: class_probabilities(network, torch.from_numpy(batch), precision, where, 16)
 
 
 def _mean(name: str, group: str, values: Sequence[float], seed: int) -> Metric:

@@ -35,7 +35,7 @@ class Fidelity:
 
 
 def deletion_and_insertion(
-    probabilities: Probabilities, image: Floats, target: int, found: Floats, n_steps: int = 16
+    probabilities: Probabilities, image: Floats, target: int, found: Floats, n_steps: int = 12
 ) -> tuple[float, float]:
     """Areas under the deletion and the insertion curve.
 
@@ -67,7 +67,7 @@ def deletion_and_insertion(
 
 
 def infidelity(
-    probabilities: Probabilities, image: Floats, target: int, found: Floats, *, n_samples: int = 32, seed: int = 0
+    probabilities: Probabilities, image: Floats, target: int, found: Floats, *, n_samples: int = 16, seed: int = 0
 ) -> float:
     """Infidelity under square patches that are blurred away; the map is scaled as well as it can be.
 

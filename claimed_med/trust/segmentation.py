@@ -78,6 +78,11 @@ def page(report: Mapping[str, Any], drawn: bytes) -> str:
 
 def _lines(metrics: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
     return [
-        [one["group"].removeprefix("structure="), one["name"], one["n"], one["note"] or shown(one["value"], one["low"], one["high"])]
+        [
+            one["group"].removeprefix("structure="),
+            one["name"],
+            one["n"],
+            one["note"] or shown(one["value"], one["low"], one["high"]),
+        ]
         for one in sorted(metrics, key=lambda one: (one["group"], one["name"]))
     ]

@@ -105,7 +105,9 @@ def test_mass_outside_is_counted(truth):
 
 def test_what_is_smoothed_away_leaves_no_form(image, truth):
     filled = shortcut.without(image, truth)
-    assert filled[0][truth].std() < 0.3 * image[0][truth].std() or filled[0][truth].mean() < image[0][truth].mean() - 0.3
+    assert (
+        filled[0][truth].std() < 0.3 * image[0][truth].std() or filled[0][truth].mean() < image[0][truth].mean() - 0.3
+    )
     assert (filled[0][~truth] == image[0][~truth]).all()
 
 

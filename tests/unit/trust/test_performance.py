@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
+from claimed_med.errors import ContractError, InputError
 from claimed_med.trust import calibration, delong, operating_point, performance
 from claimed_med.trust.bootstrap import interval, patient_weights
 from claimed_med.trust.metric import Metric, rows, shown
-from claimed_med.errors import ContractError, InputError
 
 
 def scored(n=200, seed=0, strength=1.0, rows_a_patient=1):

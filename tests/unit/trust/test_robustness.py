@@ -37,7 +37,9 @@ def subject(n=24, network=True, dims=2):
     images = np.stack([generator.random(size) * 0.3 + 0.3 + 0.08 * one for one in targets]).astype(np.float32)
     made = Mean().eval()
     return robustness.Subject(
-        probabilities=lambda batch: class_probabilities(made, torch.from_numpy(batch), "float32", torch.device("cpu"), 64),
+        probabilities=lambda batch: class_probabilities(
+            made, torch.from_numpy(batch), "float32", torch.device("cpu"), 64
+        ),
         network=made if network else None,
         images=images,
         targets=targets,

@@ -10,7 +10,6 @@ from claimed_med.errors import ModelError as ModelError
 from claimed_med.errors import OutputError as OutputError
 from claimed_med.errors import RefusedError as RefusedError
 from claimed_med.handle import Handle as Handle
-from claimed_med.handles import Decision as Decision
 from claimed_med.handles import DicomCapture as DicomCapture
 from claimed_med.handles import DicomCollection as DicomCollection
 from claimed_med.handles import DicomMap as DicomMap
@@ -18,11 +17,12 @@ from claimed_med.handles import DicomReport as DicomReport
 from claimed_med.handles import DicomSegmentation as DicomSegmentation
 from claimed_med.handles import DicomSeries as DicomSeries
 from claimed_med.handles import DicomStudy as DicomStudy
-from claimed_med.handles import ModelBundle as ModelBundle
-from claimed_med.handles import Nifti as Nifti
-from claimed_med.handles import Picture as Picture
-from claimed_med.handles import Report as Report
-from claimed_med.handles import Table as Table
+from claimed_med.plain_handles import Decision as Decision
+from claimed_med.plain_handles import ModelBundle as ModelBundle
+from claimed_med.plain_handles import Nifti as Nifti
+from claimed_med.plain_handles import Picture as Picture
+from claimed_med.plain_handles import Report as Report
+from claimed_med.plain_handles import Table as Table
 
 __all__: list[str] = ['ClaimedMedError', 'ContractError', 'Decision', 'DicomCapture', 'DicomCollection', 'DicomMap', 'DicomReport', 'DicomSegmentation', 'DicomSeries', 'DicomStudy', 'EngineError', 'Handle', 'InputError', 'MissingDependencyError', 'ModelBundle', 'ModelError', 'Nifti', 'OutputError', 'Picture', 'RefusedError', 'Report', 'Table']
 

@@ -24,7 +24,7 @@ from claimed_med.handles import DicomCollection, DicomSeries
 from claimed_med.models.device import device
 from claimed_med.progress import progress
 from claimed_med.trust import explanation, fidelity, shortcut
-from claimed_med.trust.metric import rows
+from claimed_med.trust.metric import Metric, rows
 from claimed_med.trust.overlay import overlay
 from claimed_med.trust.predictions import Judged, judge
 
@@ -96,12 +96,11 @@ def explanation_of(
     seed = int(options["seed"])
     metrics = _shortcuts(judged, attributes, n_bootstrap, seed)
     scored, column = judged.scored, bundle.classes.index(bundle.positive)
-    chosen = _chosen(judged, n_images, seed)
-    network = None if bundle.onnx else bundle.network(str(device()))
-    random_network = None if network is None else fidelity.randomised(network)
-    truths = segmentation_files(images)
-    explained = []
-    with progress(WHERE, len(chosen) + len(samples) * len(masks[0])) as bar:
+    explained = _explained(
+        samples, prepared, masks, chosen=_chosen(judged, n_images, seed), images=images, bundle=bundle,
+        methods=methods, options=options,
+    )  # fmt: skip
+    with progress(f"{WHERE}: without the place", len(samples) * len(masks[0])) as bar:
         for name in masks[0]:
             inside = [one[name] for one in masks]
             metrics.append(
@@ -117,12 +116,37 @@ def explanation_of(
                     progress=bar.advance,
                 )
             )
+    metrics += explanation.metrics_of(explained, methods, seed)
+    report = _report(judged, bundle, subset, methods, metrics, explained)
+    shown = explained[:MOST_PICTURES]
+    pictures = {f"{one.key}.png": explanation.drawn(one) for one in shown}
+    legends = {f"{one.key}.png": f"Image {one.key}: probability of {bundle.positive} {one.score:.3f}" for one in shown}
+    page = explanation.page(report, pictures, legends)
+    return Found(explained, {one.series.key: one.series for one in samples}, report, page, pictures)
+
+
+def _explained(
+    samples: Sequence[cohorts.Sample],
+    prepared: Sequence[npt.NDArray[np.float32]],
+    masks: Sequence[Mapping[str, npt.NDArray[np.bool_]]],
+    *,
+    chosen: Sequence[int],
+    images: DicomCollection,
+    bundle: Bundle,
+    methods: Sequence[str],
+    options: Mapping[str, Any],
+) -> list[explanation.Explained]:
+    network = None if bundle.onnx else bundle.network(str(device()))
+    random_network = None if network is None else fidelity.randomised(network)
+    truths = segmentation_files(images)
+    found = []
+    with progress(WHERE, len(chosen)) as bar:
         for number in chosen:
-            explained.append(
+            found.append(
                 explanation.explain_one(
                     samples[number].series.key,
                     prepared[number],
-                    column,
+                    bundle.classes.index(bundle.positive),
                     methods=methods,
                     probabilities=bundle.quick_probabilities,
                     network=network,
@@ -133,14 +157,24 @@ def explanation_of(
                 )
             )
             bar.advance()
-    metrics += explanation.metrics_of(explained, methods, seed)
-    report = {
+    return found
+
+
+def _report(
+    judged: Judged,
+    bundle: Bundle,
+    subset: str,
+    methods: Sequence[str],
+    metrics: Sequence[Metric],
+    explained: Sequence[explanation.Explained],
+) -> dict[str, Any]:
+    return {
         "kind": "explanation",
         "model_digest": bundle.digest,
         "subset": subset,
         "positive": bundle.positive,
         "methods": list(methods),
-        "n_images": len(samples),
+        "n_images": len(judged.table),
         "n_explained": len(explained),
         "metrics": rows(metrics),
         "images": [
@@ -154,11 +188,6 @@ def explanation_of(
             for one in explained
         ],
     }
-    shown = explained[:MOST_PICTURES]
-    pictures = {f"{one.key}.png": explanation.drawn(one) for one in shown}
-    legends = {f"{one.key}.png": f"Image {one.key}: probability of {bundle.positive} {one.score:.3f}" for one in shown}
-    page = explanation.page(report, pictures, legends)
-    return Found(explained, {one.series.key: one.series for one in samples}, report, page, pictures)
 
 
 def explained_objects(found: Found) -> tuple[DicomCollection, DicomCollection]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 from html import escape
@@ -141,8 +142,7 @@ def image_evidence(header: Dataset, source: Series) -> list[Dataset]:
     """Every source instance, as a report lists what it rests on; the first lends patient and study."""
     evidence: list[Dataset] = []
     for found in slices.instances(slices.source_planes(source)).values():
-        item = Dataset()
-        item.update(header if not evidence else {})
+        item = Dataset() if evidence else copy.deepcopy(header)
         item.StudyInstanceUID = header.StudyInstanceUID
         item.SeriesInstanceUID = found[0].series_uid
         item.SOPClassUID, item.SOPInstanceUID = found[0].sop_class_uid, found[0].sop_uid

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,12 @@ class Journal:
         """Close the logs."""
         if self._writer is not None:
             self._writer.close()
+
+
+def tell_metrics(metrics: Mapping[str, float]) -> None:
+    """Print the metrics of a finished training, `name=value`: what the collector of a Katib experiment reads."""
+    for name, value in metrics.items():
+        print(f"{name}={value:.6f}")
 
 
 def _writer(folder: Path) -> Any:

@@ -13,6 +13,7 @@ from claimed_med.models import checkpoint, launch
 from claimed_med.models.bundle import Bundle
 from claimed_med.models.evaluate import METRICS, mean_auc
 from claimed_med.models.fit import Fitted
+from claimed_med.models.journal import tell_metrics
 from claimed_med.models.recipe import Recipe
 from claimed_med.models.samples import Samples
 from claimed_med.trust import operating_point as points
@@ -94,8 +95,7 @@ def train_bundle(
     else:
         best = fitted.history[fitted.best_epoch - 1]
         bundle.metrics = {"validation_dice": best["metric"]}
-    for name, value in bundle.metrics.items():
-        print(f"{name}={value:.6f}")  # what a Katib experiment reads
+    tell_metrics(bundle.metrics)
     if folder is not None:
         checkpoint.remove(folder)
     report = _report(bundle, fitted)

@@ -142,4 +142,4 @@ def test_groups_of_the_real_file_are_those_of_aif360(data):
 def test_nothing_warns(table):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        list(credit_benchmark.decide(table, "reweighing", ["sex", "age"], [0]))
+        assert list(credit_benchmark.decide(table, "reweighing", ["sex", "age"], [0]))

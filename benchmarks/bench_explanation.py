@@ -88,7 +88,6 @@ def _methods(probabilities: Any, regions: Any) -> dict[str, Any]:
             top_labels=None,
             num_samples=n_samples,
             random_seed=0,
-            progress_bar=False,
             segmentation_fn=None if segments is None else (lambda _: segments),
         )
         weights = dict(made.local_exp[1])
@@ -128,6 +127,7 @@ def _fitted() -> tuple[Any, list[np.ndarray]]:
     made = fit.fit(chosen, described, part(0, 96), part(1000, 24), n_classes=2, seed=0)
     network = networks.build(described).eval()
     network.load_state_dict(made.weights)
+    network = network.to(memory_format=torch.channels_last)
     return network, [drawn(5000 + one, ill=True).numpy() for one in range(N_IMAGES)]
 
 

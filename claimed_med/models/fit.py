@@ -129,6 +129,8 @@ class _Trainer:
         self.n_steps = per_epoch * recipe.training.epochs
         if recipe.training.max_steps:
             self.n_steps = min(self.n_steps, recipe.training.max_steps)
+        segments = recipe.task == "segmentation"
+        self.places = [samples.foreground(one) for one in training.targets] if segments else []
         self.state = _State()
 
     @property
@@ -233,7 +235,7 @@ class _Trainer:
         keys = [(self.seed, epoch, index, *place) for index, place in zip(indices, places, strict=True)]
         if self.recipe.task == "segmentation":
             pairs = [
-                samples.patch(self.training.images[one], self.training.targets[one], self.recipe, key)
+                samples.patch(self.training.images[one], self.training.targets[one], self.recipe, key, self.places[one])
                 for one, key in zip(indices, keys, strict=True)
             ]
             images = torch.stack([image for image, _ in pairs])

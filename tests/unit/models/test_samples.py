@@ -87,7 +87,7 @@ def test_labels_move_with_their_image(dims):
 def test_patches_have_the_size_that_was_asked_for():
     chosen = recipe.load("segmenter_small")
     image, labels = torch.rand(1, 10, 50, 20), torch.zeros(10, 50, 20, dtype=torch.uint8)
-    found, truth = samples.patch(image, labels, chosen, (0, 1))
+    found, truth = samples.patch(image, labels, chosen, (0, 1), samples.foreground(labels))
     assert (found.shape, truth.shape) == ((1, 16, 32, 32), (16, 32, 32))
 
 

@@ -47,7 +47,7 @@ num_res_units = 2
 norm = "INSTANCE"
 [training]
 batch_size = 2
-patch_size = [64, 64, 64]
+patch_size = [96, 96, 96]
 """
 
 
@@ -55,7 +55,7 @@ def run() -> list[dict[str, Any]]:
     """Rows: network, who, seconds a step, and speed relative to the bare loops."""
     torch.set_num_threads(N_THREADS)
     rows = []
-    for name, text in (("DenseNet121 2D, 16 x 128 x 128", DENSENET), ("UNet 3D, 2 x 64 x 64 x 64", UNET)):
+    for name, text in (("DenseNet121 2D, 16 x 128 x 128", DENSENET), ("UNet 3D, 2 x 96 x 96 x 96", UNET)):
         rows += _measured(name, recipe.load(text))
     return rows
 
@@ -93,7 +93,7 @@ def _samples(chosen: recipe.Recipe) -> Samples:
     if chosen.dims == 2:
         images = [torch.from_numpy(generator.random((1, 128, 128), dtype=np.float32)) for _ in range(n)]
         return Samples([str(one) for one in range(n)], images, [one % 2 for one in range(n)])
-    size = (80, 80, 80)
+    size = (112, 112, 112)
     images = [torch.from_numpy(generator.random((1, *size), dtype=np.float32)) for _ in range(n)]
     labels = [torch.from_numpy((generator.random(size) > 0.9).astype(np.uint8)) for _ in range(n)]
     return Samples([str(one) for one in range(n)], images, labels)

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from claimed_med.engines import syntax
 from claimed_med.payload import sha256_of, write_atomic
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class _Reader:
         stamp = f"{state.st_size} {state.st_mtime_ns}"
         known = self.told.get(str(path))
         if known is None or known[0] != stamp:
-            tree = ast.parse(path.read_bytes())
+            tree = syntax.module(path.read_bytes())
             imports = sorted({str(file) for node in ast.walk(tree) for file in _targets(node)})
             known = (stamp, sha256_of(path), imports)
             self.told[str(path)] = known

@@ -7,6 +7,7 @@ import operator
 import re
 from typing import TYPE_CHECKING, Any
 
+from claimed_med.engines import syntax
 from claimed_med.errors import EngineError
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def _parse(condition: str) -> ast.expr:
         text = parts[index].replace("&&", " and ").replace("||", " or ")
         text = re.sub(r"!(?!=)", " not ", text)
         parts[index] = re.sub(r"\btrue\b", "True", re.sub(r"\bfalse\b", "False", text))
-    return ast.parse("".join(parts).strip(), mode="eval").body
+    return syntax.expression("".join(parts).strip())
 
 
 def _walk(node: ast.expr, values: Mapping[str, Any] | None) -> Any:  # noqa: PLR0911 - one return per kind of node

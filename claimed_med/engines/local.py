@@ -32,7 +32,7 @@ from claimed_med.engines.forkserver import ForkServer
 from claimed_med.engines.ir import Pipeline, as_text
 from claimed_med.engines.slots import Slots
 from claimed_med.errors import ClaimedMedError, EngineError
-from claimed_med.execute import full_settings, location_digests
+from claimed_med.execute import explain, full_settings, location_digests
 from claimed_med.workers import n_cores
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class LocalEngine:
             self.report.failed(title, error.exit_code, str(error))
             done[name].set_exception(Failed(error.exit_code))
         except Exception as error:  # noqa: BLE001 - a fault of the engine must end the run, not hang it
-            self.report.failed(title, 1, f"engine: an unexpected {type(error).__name__}; please report it")
+            self.report.failed(title, 1, explain(error, "engine")["text"])
             done[name].set_exception(Failed(1))
 
     def _run_task(

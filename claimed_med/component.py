@@ -18,6 +18,7 @@ from claimed_med.contract import (
     VALUE_TYPES,
     Contract,
     Interval,
+    Address,
     Location,
     Over,
     Port,
@@ -39,6 +40,7 @@ __all__ = [
     "Component",
     "Contract",
     "Interval",
+    "Address",
     "Location",
     "Over",
     "Port",
@@ -246,6 +248,7 @@ def _setting(where: str, parameter: inspect.Parameter, hint: Any, summary: str) 
         high=interval.high if interval else None,
         choices=choices,
         is_location=any(isinstance(mark, Location) for mark in marks),
+        is_address=any(isinstance(mark, Address) for mark in marks),
     )
 
 

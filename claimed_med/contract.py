@@ -40,6 +40,15 @@ class Location:
 
 
 @dataclass(frozen=True)
+class Address:
+    """Marks a setting that names a server, or what to ask of it: it may name a site or a patient.
+
+    Never recorded, and no part of the identity. A component with such a setting talks to the outside, so an earlier
+    result never stands for a new run.
+    """
+
+
+@dataclass(frozen=True)
 class Port:
     """An input or output of a component.
 
@@ -73,6 +82,7 @@ class Setting:
         high: Highest allowed value, or None.
         choices: Allowed texts of a `Literal`, or empty.
         is_location: Whether data enters through it.
+        is_address: Whether it names a server, or what to ask of it.
     """
 
     name: str
@@ -84,6 +94,7 @@ class Setting:
     high: float | None = None
     choices: tuple[str, ...] = ()
     is_location: bool = False
+    is_address: bool = False
 
     @property
     def option(self) -> str:
@@ -114,6 +125,11 @@ class Contract:
     settings: tuple[Setting, ...]
     raises: str
     source: str
+
+    @property
+    def talks(self) -> bool:
+        """Whether the component talks to a server."""
+        return any(one.is_address for one in self.settings)
 
     def input(self, name: str) -> Port:
         """The input port of that name."""
@@ -152,6 +168,7 @@ class Contract:
                     "range": None if s.low is None else [s.low, s.high],
                     "choices": list(s.choices),
                     "location": s.is_location,
+                    "address": s.is_address,
                     "summary": s.summary,
                 }
                 for s in self.settings

@@ -74,8 +74,9 @@ def identity(
 
 
 def recorded_settings(contract: Contract, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that may be recorded: all but locations."""
-    return {one.name: settings[one.name] for one in contract.settings if not one.is_location}
+    """The settings that may be recorded: all but locations and addresses."""
+    kept = (one.name for one in contract.settings if not (one.is_location or one.is_address))
+    return {name: settings[name] for name in kept}
 
 
 @dataclass

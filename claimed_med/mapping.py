@@ -51,7 +51,7 @@ class Worker:
     def _run(self, component: Component, unit: units.Unit, earlier: dict[str, Any] | None) -> dict[str, Any]:
         memo: dict[Any, str] = {}
         known = identity_of(component.contract, unit, self.settings, self.locations, memo)
-        if earlier is not None and earlier["identity"] == known[0]:
+        if earlier is not None and earlier["identity"] == known[0] and not component.contract.talks:
             return earlier | {"kept": True}
         outcome = execute(component, unit, self.settings, self.locations, known)
         with self.folders.replacing(unit.key) as partial:

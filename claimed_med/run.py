@@ -176,7 +176,7 @@ def _run_whole(
     folders = Folders(contract, targets)
     with progress(contract.name, 1) as bar:
         known = identity_of(contract, found.units[0], settings, locations, memo)
-        if folders.holds(known[0]):
+        if folders.holds(known[0]) and not contract.talks:
             bar.advance()
             return 0
         outcome = execute(component, found.units[0], settings, locations, known)

@@ -98,8 +98,8 @@ def _faults(pipeline: Pipeline, dag: Mapping[str, Any], entered: Mapping[str, st
             ):
                 yield f"{path}{name}: port {port.name} takes a {port.kind}; got a {kind}"
         cached = task.get("cachingOptions", {}).get("enableCache", False)
-        if cached and any(setting.is_location for setting in contract.settings):
-            yield f"{path}{name}: data enter here, so its caching must be off (set_caching_options(False))"
+        if cached and (contract.talks or any(setting.is_location for setting in contract.settings)):
+            yield f"{path}{name}: data enter or leave here, so its caching must be off (set_caching_options(False))"
 
 
 def _source_kind(

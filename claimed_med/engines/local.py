@@ -195,7 +195,7 @@ class LocalEngine:
         files = {port.name: folder / port.name for port in contract.outputs if port.is_value}
         self.report.started(title)
         key = ""
-        if self.cache is not None:
+        if self.cache is not None and not contract.talks:
             digests = {name: inputs.artifacts[name][1] for name in (port.name for port in contract.inputs)}
             key = self.cache.key(found, settings, digests, location_digests(contract, settings))
             entry = self.cache.find(key)
@@ -211,7 +211,7 @@ class LocalEngine:
         self._fork_until_done(contract, argv, title, retries)
         digests = {name: digest_of(place) for name, place in ports.items()}
         values = {name: place.read_text() for name, place in files.items()}
-        if self.cache is not None:
+        if self.cache is not None and key:
             self.cache.store(key, ports, values)
         self.report.finished(title, ports, cached=False)
         return results_of(component, ports, digests, values)

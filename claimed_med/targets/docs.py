@@ -90,6 +90,8 @@ def _allowed(setting: Setting) -> str:
     unit = f" {setting.unit}" if setting.unit else ""
     if setting.low is not None and setting.high is not None:
         return f"{setting.low:g} to {setting.high:g}{unit}"
+    if setting.is_address:
+        return "never recorded"
     return "a path" if setting.is_location else unit.strip()
 
 

@@ -1,0 +1,1 @@
+"""What keeps running: the receiver of DICOM objects and the router of studies."""

@@ -106,13 +106,32 @@ def show_component(words: list[str]) -> int:
     """`claimed-med show NAME [--json]`."""
     from claimed_med import registry
 
-    parser = argparse.ArgumentParser(prog="claimed-med show", description="Show one component's contract.")
-    parser.add_argument("name", help="a name from claimed-med list, or a component file")
+    parser = argparse.ArgumentParser(
+        prog="claimed-med show", description="Show one component's contract, or what a de-identification profile does."
+    )
+    parser.add_argument(
+        "name", help="a name from claimed-med list, a component file, or a de-identification profile (research, strict)"
+    )
     parser.add_argument("--json", action="store_true", help="print the contract as JSON")
     arguments = parser.parse_args(words)
+    if arguments.name not in registry.names() and arguments.name in {"research", "strict"}:
+        print(profile_page(arguments.name, as_json=arguments.json))
+        return 0
     contract = registry.get(arguments.name).contract
     print(json.dumps(contract.as_dict(), indent=1) if arguments.json else page(contract))
     return 0
+
+
+def profile_page(name: str, *, as_json: bool = False) -> str:
+    """What a de-identification profile does to each attribute."""
+    from claimed_med.dicom import deid_profile
+
+    profile = deid_profile.load(name)
+    rows = deid_profile.explained(profile)
+    if as_json:
+        return json.dumps({"profile": profile.as_dict(), "attributes": rows}, indent=1)
+    head = f"profile {profile.name}: {', '.join(profile.options) or 'no option'}"
+    return "\n".join([head, "", *(f"{one['tag']}  {one['name']}: {one['does']}  ({one['why']})" for one in rows)])
 
 
 def page(contract: Contract) -> str:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin,
 
 from claimed_med.contract import (
     VALUE_TYPES,
+    Address,
     Contract,
     Interval,
-    Address,
     Location,
     Over,
     Port,
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
+    "Address",
     "Component",
     "Contract",
     "Interval",
-    "Address",
     "Location",
     "Over",
     "Port",
@@ -153,6 +153,7 @@ def component(
     group: str = "",
     threads: int = 1,
     weights: str = "",
+    border: bool = False,
     example: Mapping[str, Any] | None = None,
     category: str = "",
 ) -> Callable[[Callable[..., Any]], Component]:
@@ -166,6 +167,7 @@ def component(
         group: Group within the category `metric`.
         threads: Threads that one unit uses; recorded, never taken from the machine.
         weights: `module:function` that returns the sha256 of the weights it uses.
+        border: Whether lineage ends here: the record names what went in by keyed hashes only (de-identification).
         example: Input port -> name of an example phantom, setting -> value; run by the conformance battery.
         category: Category; taken from the module's folder when it lies in `claimed_med.components`.
 
@@ -189,6 +191,7 @@ def component(
             over=over,
             threads=threads,
             weights=weights,
+            border=border,
             example=dict(example or {}),
             summary=words.summary,
             description=words.description,

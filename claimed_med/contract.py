@@ -117,6 +117,7 @@ class Contract:
     over: Over
     threads: int
     weights: str
+    border: bool
     example: Mapping[str, Any]
     summary: str
     description: str

@@ -18,6 +18,7 @@ from claimed_med.handle import Handle
 from claimed_med.handles import BLESSED, KINDS, Decision, DicomCollection, _Dicom
 from claimed_med.payload import copy_file, digest_files, folder_digest, payload_digest, sha256_of
 from claimed_med.remote import is_remote, local_copy
+from claimed_med.secret import keyed_hash
 from claimed_med.workers import limit_threads
 
 if TYPE_CHECKING:
@@ -111,6 +112,8 @@ def identity_of(
             inputs[port] = payload_digest(digests)
         if shared:
             inputs[port] = _shared_digests.setdefault(shared, inputs.get(port, ""))
+    if contract.border:
+        inputs = {port: keyed_hash("digest", one) for port, one in inputs.items()}
     return lineage.identity(contract, settings, inputs, weights_digest(contract), locations), inputs
 
 
@@ -196,9 +199,18 @@ def record_of(
         units=listed,
         environment={**lineage.environment(contract.threads), "started": started, "ended": lineage.now()},
     )
+    if contract.border:
+        record.parents = parent_digests(contract, parents)
+        return record
     for name, parent in parents.items():
         record.adopt(name, parent)
     return record
+
+
+def parent_digests(contract: Contract, parents: Mapping[str, lineage.Record]) -> dict[str, str]:
+    """Input port -> digest of the record beside it; a keyed hash of that where lineage ends."""
+    found = {name: parent.digest() for name, parent in parents.items()}
+    return {name: keyed_hash("record", one) for name, one in found.items()} if contract.border else found
 
 
 def inputs_of(unit: Unit, digests: Mapping[str, str]) -> dict[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from claimed_med import registry, units
-from claimed_med.execute import execute, explain, identity_of, inputs_of, record_of, write_output
+from claimed_med.execute import execute, explain, identity_of, inputs_of, parent_digests, record_of, write_output
 from claimed_med.lineage import UnitRecord, now
 from claimed_med.payload import UNITS, sha256_of
 from claimed_med.progress import progress
@@ -113,7 +113,7 @@ def map_units(
             entries[unit.key] = _died(contract, unit, result) if isinstance(result, WorkerDied) else result
             bar.advance()
     listed = [entries[key] for key in sorted(entries)]
-    parents = {name: parent.digest() for name, parent in found.parents.items()}
+    parents = parent_digests(contract, found.parents)
     kept = all(one.get("kept") or one["status"] != "done" for one in listed)
     if kept and before == parents and folders.lists(listed, found.skipped):
         folders.close()  # all is as an earlier run left it, and so is its record

@@ -37,6 +37,12 @@ def secret() -> bytes:
     return _own()
 
 
+def keyed_hash(kind: str, value: str | bytes) -> str:
+    """HMAC-SHA256 of a value under the secret, in hex; the same value of two kinds gives two hashes."""
+    content = value if isinstance(value, bytes) else value.encode()
+    return hmac.new(secret(), f"{kind}\0".encode() + content, hashlib.sha256).hexdigest()
+
+
 def pseudonym(kind: str, value: str) -> str:
     """A name that cannot be turned back without the secret: 16 hex of HMAC-SHA256(secret, kind and value).
 
@@ -44,12 +50,12 @@ def pseudonym(kind: str, value: str) -> str:
         kind: What the value is (`patient`, `site`): the same value of two kinds gets two names.
         value: The real name.
     """
-    return hmac.new(secret(), f"{kind}\0{value}".encode(), hashlib.sha256).hexdigest()[:16]
+    return keyed_hash(kind, value)[:16]
 
 
 def signature(text: str) -> str:
     """HMAC-SHA256 of a text under the secret, in hex: proves that who holds the secret wrote it."""
-    return hmac.new(secret(), f"signature\0{text}".encode(), hashlib.sha256).hexdigest()
+    return keyed_hash("signature", text)
 
 
 def _own() -> bytes:

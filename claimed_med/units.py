@@ -17,6 +17,7 @@ from claimed_med.errors import InputError, name_of
 from claimed_med.handle import Handle
 from claimed_med.handles import KINDS, DicomSeries, _Dicom
 from claimed_med.payload import UNITS, digest_files, payload_digest, sha256_of
+from claimed_med.secret import keyed_hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -110,8 +111,19 @@ def find(contract: Contract, ports: Mapping[str, Handle]) -> Found:
     for unit in found.units:
         if not unit.error:
             unit.handles.update(shared)
+    if contract.border:
+        _cross(found)
     found.skipped.sort(key=lambda one: (one["file"], one["finding"]))
     return found
+
+
+def _cross(found: Found) -> None:
+    """Name what went in by keyed hashes only: the record of a border must not lead back without the secret."""
+    for unit in found.units:
+        unit.key = keyed_hash("unit", unit.key)[:16] if unit.key else ""
+        unit.sources = {port: sorted(keyed_hash("uid", one) for one in uids) for port, uids in unit.sources.items()}
+    for skip in found.skipped:
+        skip["file"] = f"file {keyed_hash('file', skip['file'])[:12]}"
 
 
 def single(contract: Contract, ports: Mapping[str, Handle]) -> Found:
@@ -134,6 +146,8 @@ def single(contract: Contract, ports: Mapping[str, Handle]) -> Found:
         elif handle.path is not None and (record := lineage.read(handle.path)):
             found.parents[port.name] = record
     found.units = [unit]
+    if contract.border:
+        _cross(found)
     return found
 
 
@@ -182,6 +196,8 @@ def _units_of(contract: Contract, port: str, handle: Handle, found: Found) -> li
     if not handle.path.exists():
         raise InputError(contract.name, f"the path of port {port} does not exist", do="check the path that was given")
     table = read_table(handle.path)
+    if contract.over == "patient":
+        return _patients(port, cls, handle.path, found)
     if table is not None:
         found.skipped.extend(table["skipped"])
         return [_listed(cls, port, handle.path, entry) for entry in table["units"]]
@@ -191,6 +207,15 @@ def _units_of(contract: Contract, port: str, handle: Handle, found: Found) -> li
         return _scanned(contract, port, cls, handle.path, found)
     digests = digest_files(cls(handle.path).payload())
     return [Unit(payload_digest(digests)[:16], {port: cls(handle.path)})] if digests else []
+
+
+def _patients(port: str, cls: type[Handle], path: Path, found: Found) -> list[Unit]:
+    """Every DICOM object below a folder, by patient; how the objects are grouped there does not matter."""
+    from claimed_med.dicom.patients import by_patient
+
+    groups, skipped = by_patient(path)
+    found.skipped += [{"file": name_of(one), "finding": finding.name, "text": finding.text} for one, finding in skipped]
+    return [_unit(port, cls, key_of(uids), files, uids, None) for files, uids in groups]
 
 
 def _listed(cls: type[Handle], port: str, folder: Path, entry: Mapping[str, Any]) -> Unit:

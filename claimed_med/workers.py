@@ -60,7 +60,7 @@ def limit_threads(n_threads: int) -> None:
 
 
 def map_tasks(
-    function: Callable[[Any], Any], tasks: Sequence[Any], *, n_workers: int, n_threads: int
+    function: Callable[[Any], Any], tasks: Sequence[Any], *, n_workers: int, n_threads: int, fork: bool = False
 ) -> Iterator[tuple[int, Any]]:
     """Run `function` on every task, in worker processes; yield (index, result) as they finish.
 
@@ -69,11 +69,12 @@ def map_tasks(
         tasks: Picklable.
         n_workers: Processes at once.
         n_threads: Numeric threads of each.
+        fork: Fork on Linux, where a new interpreter would cost more than the work; only for plain Python.
 
     Yields:
         Index of the task and its result, or a `WorkerDied`.
     """
-    forked = os.environ.get("CLAIMED_MED_FORK") == "1" and sys.platform == "linux"
+    forked = (fork or os.environ.get("CLAIMED_MED_FORK") == "1") and sys.platform == "linux"
     context = multiprocessing.get_context("fork" if forked else "spawn")
     pending = list(range(len(tasks)))[::-1]
     busy: dict[Connection, tuple[Any, int]] = {}

@@ -1,0 +1,137 @@
+"""Look through all objects of a patient once: who is named in them, and which objects belong together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from claimed_med.dicom.deid_text import Identifiers
+from claimed_med.dicom.deid_values import decoded
+from claimed_med.dicom.elements import Encoding, elements, inner_encoding, items, open_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+# Attributes beside PN whose values name a person, a place or a case.
+_VALUES = {
+    0x00080050: "AccessionNumber",
+    0x00080080: "InstitutionName",
+    0x00080081: "InstitutionAddress",
+    0x00080092: "ReferringPhysicianAddress",
+    0x00080094: "ReferringPhysicianTelephoneNumbers",
+    0x00081010: "StationName",
+    0x00081040: "InstitutionalDepartmentName",
+    0x00100020: "PatientID",
+    0x00100021: "IssuerOfPatientID",
+    0x00101000: "OtherPatientIDs",
+    0x00101040: "PatientAddress",
+    0x00101050: "InsurancePlanIdentification",
+    0x00101080: "MilitaryRank",
+    0x00101090: "MedicalRecordLocator",
+    0x00102154: "PatientTelephoneNumbers",
+    0x00102155: "PatientTelecomInformation",
+    0x00321021: "ScheduledStudyLocationAETitle",
+    0x00380010: "AdmissionID",
+    0x00380060: "ServiceEpisodeID",
+    0x00400009: "ScheduledProcedureStepID",
+    0x00401001: "RequestedProcedureID",
+    0x00401103: "PersonTelephoneNumbers",
+    0x00401102: "PersonAddress",
+    0x00402016: "PlacerOrderNumberImagingServiceRequest",
+    0x00402017: "FillerOrderNumberImagingServiceRequest",
+    0x00402008: "OrderEntererLocation",
+    0x00402010: "OrderCallbackPhoneNumber",
+}
+_NAMES = frozenset({0x00101001, 0x00101005, 0x00101060, 0x00102297})
+_BULK = frozenset({0x52009229, 0x52009230, 0x00081115, 0x00081140, 0x00082112, 0x0040A730})
+_CHARSET = 0x00080005
+HEAD_BYTES = 1 << 17
+_PATIENT_ID, _NAME, _BIRTH, _STUDY, _SOP = 0x00100020, 0x00100010, 0x00100030, 0x0020000D, 0x00080018
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one object says of its patient.
+
+    Attributes:
+        patient_key: PatientID; name and birth date where there is none; the study where these are missing too.
+        sop_uid: SOPInstanceUID, or ''.
+        sop_class: SOP class UID of the file meta information, or ''.
+        named: (kind, value): what names a person or place in it.
+    """
+
+    patient_key: str
+    sop_uid: str
+    sop_class: str
+    named: tuple[tuple[str, str], ...]
+
+
+def look(data: bytes) -> Look:
+    """Look through one object; pixel data are not needed, so the first bytes of a file will do.
+
+    Raises:
+        InputError: The bytes are no DICOM file, or the header is cut off.
+    """
+    stored = open_bytes(data)
+    told: dict[int, str] = {}
+    named: list[tuple[str, str]] = []
+    _walk(stored.data, stored.start, len(stored.data), stored.encoding, "", told, named)
+    parts = [told.get(tag, "") for tag in (_NAME, _BIRTH)]
+    key = told.get(_PATIENT_ID) or ("\x1f".join(parts) if any(parts) else f"study {told.get(_STUDY, '')}")
+    return Look(key, told.get(_SOP, ""), stored.sop_class, tuple(dict.fromkeys(named)))
+
+
+def look_at_file(path: Path) -> Look:
+    """Look through a file, reading no more of it than its header.
+
+    Raises:
+        InputError: The file is no DICOM file, or damaged.
+        OSError: It cannot be read.
+    """
+    from claimed_med.errors import InputError
+
+    with path.open("rb") as stream:
+        head = stream.read(HEAD_BYTES)
+        try:
+            return look(head)
+        except InputError:
+            rest = stream.read()
+            if not rest:
+                raise
+            return look(head + rest)
+
+
+def gather(looks: Iterable[Look]) -> Identifiers:
+    """Everything that names the patient or those around, over all objects."""
+    found = Identifiers()
+    for kind, value in sorted({pair for one in looks for pair in one.named}):
+        (found.add_name if kind == "name" else found.add_value)(value)
+    return found
+
+
+def _walk(
+    data: bytes,
+    start: int,
+    end: int,
+    encoding: Encoding,
+    charset: str,
+    told: dict[int, str],
+    named: list[tuple[str, str]],
+) -> None:
+    for one in elements(data, start, end, encoding, before_pixels=True):
+        tag = one.tag
+        if tag == _CHARSET:
+            charset = data[one.value : one.end].decode("latin-1").strip(" \0")
+        elif one.vr == "SQ":
+            if tag not in _BULK:
+                inner = inner_encoding(data, one, encoding)
+                for first, last in items(data, one, inner):
+                    _walk(data, first, last, inner, charset, {}, named)
+        elif one.vr == "PN" or tag in _VALUES or tag in _NAMES:
+            text = decoded(data[one.value : one.end], charset)[0]
+            told.setdefault(tag, text.strip())
+            kind = "name" if one.vr == "PN" or tag in _NAMES else "value"
+            named.extend((kind, part.strip()) for part in text.split("\\") if part.strip())
+        elif tag in {_BIRTH, _STUDY, _SOP}:
+            told.setdefault(tag, data[one.value : one.end].decode("latin-1").strip(" \0"))

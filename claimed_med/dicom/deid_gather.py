@@ -47,7 +47,14 @@ _NAMES = frozenset({0x00101001, 0x00101005, 0x00101060, 0x00102297})
 _BULK = frozenset({0x52009229, 0x52009230, 0x00081115, 0x00081140, 0x00082112, 0x0040A730})
 _CHARSET = 0x00080005
 HEAD_BYTES = 1 << 17
-_PATIENT_ID, _NAME, _BIRTH, _STUDY, _SOP = 0x00100020, 0x00100010, 0x00100030, 0x0020000D, 0x00080018
+_PATIENT_ID, _NAME, _BIRTH, _STUDY, _SOP, _CLASS = (
+    0x00100020,
+    0x00100010,
+    0x00100030,
+    0x0020000D,
+    0x00080018,
+    0x00080016,
+)
 
 
 @dataclass(frozen=True)
@@ -57,13 +64,15 @@ class Look:
     Attributes:
         patient_key: PatientID; name and birth date where there is none; the study where these are missing too.
         sop_uid: SOPInstanceUID, or ''.
-        sop_class: SOP class UID of the file meta information, or ''.
+        sop_class: SOP class UID, or ''.
+        study_uid: StudyInstanceUID, or ''.
         named: (kind, value): what names a person or place in it.
     """
 
     patient_key: str
     sop_uid: str
     sop_class: str
+    study_uid: str
     named: tuple[tuple[str, str], ...]
 
 
@@ -79,7 +88,7 @@ def look(data: bytes) -> Look:
     _walk(stored.data, stored.start, len(stored.data), stored.encoding, "", told, named)
     parts = [told.get(tag, "") for tag in (_NAME, _BIRTH)]
     key = told.get(_PATIENT_ID) or ("\x1f".join(parts) if any(parts) else f"study {told.get(_STUDY, '')}")
-    return Look(key, told.get(_SOP, ""), stored.sop_class, tuple(dict.fromkeys(named)))
+    return Look(key, told.get(_SOP, ""), told.get(_CLASS) or stored.sop_class, told.get(_STUDY, ""), tuple(dict.fromkeys(named)))
 
 
 def look_at_file(path: Path) -> Look:
@@ -133,5 +142,5 @@ def _walk(
             told.setdefault(tag, text.strip())
             kind = "name" if one.vr == "PN" or tag in _NAMES else "value"
             named.extend((kind, part.strip()) for part in text.split("\\") if part.strip())
-        elif tag in {_BIRTH, _STUDY, _SOP}:
+        elif tag in {_BIRTH, _STUDY, _SOP, _CLASS}:
             told.setdefault(tag, data[one.value : one.end].decode("latin-1").strip(" \0"))

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from claimed_med.testing import orthanc
+
 REQUIRED = os.environ.get("CLAIMED_MED_REQUIRE_DATA") == "1"
 _ROOT = Path(__file__).resolve().parent.parent
 _ABSENT = "the shared data set is absent"
@@ -24,6 +26,19 @@ def data() -> Path:
     if not folder.is_dir():
         (pytest.fail if REQUIRED else pytest.skip)(_ABSENT)
     return folder
+
+
+@pytest.fixture(scope="session")
+def orthanc_installed():
+    """Skips, or fails where nothing may be skipped, when there is no Orthanc with its DICOMweb plug-in."""
+    orthanc.require_installed()
+
+
+@pytest.fixture(scope="session")
+def archive_server(orthanc_installed, tmp_path_factory):
+    """A running Orthanc, one for each process of the tests."""
+    with orthanc.orthanc(tmp_path_factory.mktemp("orthanc")) as server:
+        yield server
 
 
 @pytest.hookimpl(wrapper=True)
@@ -51,3 +66,6 @@ def pytest_terminal_summary(terminalreporter):
     absent = [one for one in terminalreporter.stats.get("skipped", []) if _ABSENT in str(one.longrepr)]
     if absent:
         terminalreporter.write_line(f"{len(absent)} tests skipped: {_ABSENT} (set CLAIMED_MED_TEST_DATA)")
+    unserved = [one for one in terminalreporter.stats.get("skipped", []) if orthanc.ABSENT in str(one.longrepr)]
+    if unserved:
+        terminalreporter.write_line(f"{len(unserved)} tests skipped: {orthanc.ABSENT}")

@@ -1,9 +1,9 @@
 """DICOMweb: query (QIDO-RS), retrieve (WADO-RS) and store (STOW-RS), on files, whole or not at all.
 
-    archive = Archive("https://pacs/dicom-web")
-    archive.query({"ModalitiesInStudy": "CT"})
-    archive.retrieve(study_uid, folder)      # resumes where an earlier one stopped
-    archive.store(paths)                     # one result an object
+    with Archive("https://pacs/dicom-web") as archive:
+        archive.query({"ModalitiesInStudy": "CT"})
+        archive.retrieve(study_uid, folder)  # resumes where an earlier one stopped
+        archive.store(paths)                 # one result an object
 
 Source:
     DICOM PS3.18.
@@ -21,7 +21,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import requests
 
@@ -79,14 +79,27 @@ class Archive:
         self.url = url.rstrip("/")
         self.n_connections = n_connections
         self.n_repeats = 0
-        self._origin = Session(self.url)
+        self._sessions: list[Session] = []
         self._local = threading.local()
+        self.session  # noqa: B018 - an address that cannot be used is refused now
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection."""
+        for one in self._sessions:
+            one.close()
 
     @property
     def session(self) -> Session:
         """The session of this thread."""
         if not hasattr(self._local, "session"):
             self._local.session = Session(self.url)
+            self._sessions.append(self._local.session)
         session: Session = self._local.session
         return session
 
@@ -185,6 +198,7 @@ class Archive:
     def _search(self, function: str, most: int, **arguments: Any) -> list[dict[str, Any]]:
         web = require("dicomweb_client", "network")
         client = web.DICOMwebClient(self.url, session=self.session)
+        client.set_http_retry_params(retry=False)  # repeats are ours
         found: list[dict[str, Any]] = []
         while True:
             wanted = min(_PAGE, most - len(found)) if most else _PAGE
@@ -202,14 +216,14 @@ class Archive:
         for attempt in range(N_ATTEMPTS):
             try:
                 return call()
+            except (ValueError, KeyError, TypeError):  # requests' own JSON error is one of these
+                raise InputError("DICOMweb", "the answer is not DICOM JSON", do="check the address") from None
             except requests.RequestException as error:
                 response = error.response
                 if attempt + 1 == N_ATTEMPTS or (response is not None and response.status_code not in _AGAIN):
                     _fail(error)
                 self.n_repeats += 1
                 time.sleep(_pause(attempt, response))
-            except (ValueError, KeyError, TypeError):
-                raise InputError("DICOMweb", "the answer is not DICOM JSON", do="check the address") from None
         return None
 
     def _retrieved(self, url: str, folder: Path) -> None:

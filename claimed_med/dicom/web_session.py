@@ -58,6 +58,7 @@ class Session(requests.Session):
         """
         target = super().get_redirect_target(resp)
         if target and urlsplit(target).netloc and _origin(target) != self.origin:
+            resp.close()
             raise InputError("DICOMweb", "the archive redirects to another server", do="give that address itself")
         return target
 

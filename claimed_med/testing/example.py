@@ -1,7 +1,8 @@
 """Run a component on the example that its decorator names, and remember what happened.
 
 An example value of an input port (or of a Location setting) is the name of a phantom; or `component:port`, the output
-of that component on its own example; or `./folder`, a folder beside the component's file. The input is copied into a
+of that component on its own example; or `./folder`, a folder beside the component's file. A setting that names a
+server says `@dicomweb` or `@dimse`: an Orthanc that holds the phantom `collection`; `@study` is a study of it. The input is copied into a
 folder whose name is a made-up patient's, as in hospitals.
 """
 
@@ -16,13 +17,14 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from claimed_med import registry
 from claimed_med.component import to_argument
 from claimed_med.errors import ContractError
 from claimed_med.payload import digest_files, files_below
 from claimed_med.run import main
+from claimed_med.testing.orthanc import Orthanc, orthanc
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,9 +96,38 @@ def example_of(component: Component) -> Example:
         raise ContractError(contract.name, "the example names no input", got=", ".join(missing))
     inputs = {name: _placed(_source(str(given[name]), component.path.parent), name) for name in places}
     plain = [one for one in contract.settings if one.name in given and not one.is_location]
-    settings = tuple(word for one in plain for word in (one.option, to_argument(one, given[one.name])))
+    settings = tuple(word for one in plain for word in (one.option, to_argument(one, _served(given[one.name]))))
     before = {name: digest_files(dict(files_below(path))) for name, path in inputs.items()}
     return Example(component, inputs, settings, before, _run(component, inputs, settings))
+
+
+def needs_server(component: Component) -> bool:
+    """Whether the example talks to a server that a test starts."""
+    return component.contract.talks
+
+
+def _served(value: Any) -> Any:
+    """The value of a setting; what starts with @ stands for a server that is started now."""
+    if value not in {"@dicomweb", "@dimse", "@study"}:
+        return value
+    server, study = _server()
+    return {
+        "@dicomweb": server.dicomweb_url,
+        "@dimse": f"{server.aet}@127.0.0.1:{server.dicom_port}",
+        "@study": study,
+    }[value]
+
+
+@functools.cache
+def _server() -> tuple[Orthanc, str]:
+    from claimed_med.dicom.web import Archive
+
+    stack = contextlib.ExitStack()
+    atexit.register(stack.close)
+    server = stack.enter_context(orthanc(new_folder()))
+    with Archive(server.dicomweb_url) as archive:
+        archive.store(sorted(phantom("collection").rglob("*.dcm")))
+        return server, archive.query({})[0].study_uid
 
 
 def new_folder() -> Path:

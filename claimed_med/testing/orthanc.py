@@ -1,114 +1,168 @@
-"""Start a private Orthanc for tests: DICOMweb and DICOM on free loopback ports, its data in a folder of its own."""
+"""A real archive for tests: Debian's Orthanc with its DICOMweb plug-in, on free ports of this machine.
+
+Its web port is bound to 127.0.0.1. Its DICOM port cannot be: Orthanc 1.10 listens on every interface, so it is opened
+only where it is asked for.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
+import os
 import shutil
 import socket
 import subprocess
 import time
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from claimed_med.errors import EngineError, MissingDependencyError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-PLUGINS = Path("/usr/share/orthanc/plugins")
-READY_S = 30.0
-AET = "ORTHANC"
+REQUIRED = "CLAIMED_MED_REQUIRE_SERVERS"
+ABSENT = "Orthanc is absent (apt-get install orthanc orthanc-dicomweb orthanc-gdcm)"
+_PLUGINS = Path("/usr/share/orthanc/plugins")
+_DICOMWEB, _GDCM = _PLUGINS / "libOrthancDicomWeb.so", _PLUGINS / "libOrthancGdcm.so"
+_READY_S, _STOP_S, _POLL_S = 60.0, 10.0, 0.1
+_HOST = "127.0.0.1"
 
 
 @dataclass(frozen=True)
 class Orthanc:
-    """A running Orthanc."""
+    """A running archive.
+
+    Attributes:
+        url: Of its REST interface, `http://127.0.0.1:PORT`.
+        dicomweb_url: Of its DICOMweb service.
+        dicom_port: Of its storage, query and retrieve SCP; 0 when that is closed.
+        aet: Its AE title.
+        pid: Of its process.
+    """
 
     url: str
+    dicomweb_url: str
     dicom_port: int
-    process: subprocess.Popen[bytes]
-
-    @property
-    def dicomweb(self) -> str:
-        """Base address of its DICOMweb service."""
-        return f"{self.url}/dicom-web"
-
-    @property
-    def node(self) -> str:
-        """Its address on the DICOM network."""
-        return f"{AET}@127.0.0.1:{self.dicom_port}"
+    aet: str
+    pid: int
 
 
 def installed() -> bool:
-    """Whether Orthanc and its DICOMweb plug-in are there."""
-    return shutil.which("Orthanc") is not None and PLUGINS.is_dir()
+    """Whether Orthanc and its DICOMweb plug-in are on this machine."""
+    return shutil.which("Orthanc") is not None and _DICOMWEB.is_file()
+
+
+def require_installed() -> None:
+    """For pytest fixtures: skip where Orthanc is absent; fail where CLAIMED_MED_REQUIRE_SERVERS=1."""
+    if installed():
+        return
+    import pytest
+
+    if os.environ.get(REQUIRED) == "1":
+        pytest.fail(f"{REQUIRED}=1, but {ABSENT}")
+    pytest.skip(ABSENT)
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """A TCP port of 127.0.0.1 on which nothing listens now."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        probe.bind((_HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 @contextlib.contextmanager
-def orthanc(folder: Path, *, modalities: dict[str, list[object]] | None = None) -> Iterator[Orthanc]:
-    """Run Orthanc for the time of the block.
+def orthanc(
+    folder: Path,
+    *,
+    dicom: bool = True,
+    port: int = 0,
+    aet: str = "ORTHANC",
+    modalities: Mapping[str, int] | None = None,
+) -> Iterator[Orthanc]:
+    """Start an archive that keeps its data in `folder`, and stop it at the end of the block.
+
+    Started again on the same folder, it holds what it held before.
 
     Args:
-        folder: For its data; another run on the same folder finds them again.
-        modalities: Other nodes that it may send to: name -> [AE title, host, port].
+        folder: Made when it is not there.
+        dicom: Whether the DICOM port is open (on every interface of this machine).
+        port: Of the REST interface; 0 for any free one.
+        aet: AE title.
+        modalities: AE title -> port on 127.0.0.1, for C-MOVE.
 
     Raises:
-        RuntimeError: It does not answer in time.
+        MissingDependencyError: Orthanc is not installed.
+        EngineError: It does not start.
     """
-    http, dicom = free_port(), free_port()
-    configuration = {
-        "StorageDirectory": str(folder / "storage"),
-        "IndexDirectory": str(folder / "index"),
-        "HttpPort": http,
-        "HttpBindAddresses": ["127.0.0.1"],
+    program = shutil.which("Orthanc")
+    if program is None or not installed():
+        raise MissingDependencyError("orthanc", "is not installed", do="apt-get install orthanc orthanc-dicomweb")
+    folder.mkdir(parents=True, exist_ok=True)
+    web_port, dicom_port = port or free_port(), free_port() if dicom else 0
+    file = folder / "orthanc.json"
+    file.write_text(json.dumps(_configuration(folder, web_port, dicom_port, aet, modalities or {}), indent=1))
+    with (folder / "orthanc.log").open("ab") as log:
+        process = subprocess.Popen([program, str(file)], stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=folder)
+    try:
+        _wait(process, web_port)
+        url = f"http://{_HOST}:{web_port}"
+        yield Orthanc(url, f"{url}/dicom-web", dicom_port, aet, process.pid)
+    finally:
+        _stop(process)
+
+
+def _configuration(folder: Path, port: int, dicom_port: int, aet: str, modalities: Mapping[str, int]) -> dict[str, Any]:
+    storage = str(folder / "storage")
+    return {
+        "Name": "claimed-med tests",
+        "StorageDirectory": storage,
+        "IndexDirectory": storage,
+        "HttpPort": port,
+        "HttpBindAddresses": [_HOST],
         "RemoteAccessAllowed": False,
         "AuthenticationEnabled": False,
-        "DicomAet": AET,
-        "DicomPort": dicom,
+        "DicomServerEnabled": bool(dicom_port),
+        "DicomAet": aet,
+        "DicomPort": dicom_port or 4242,
         "DicomCheckCalledAet": False,
         "DicomAlwaysAllowStore": True,
         "DicomAlwaysAllowEcho": True,
         "DicomAlwaysAllowFind": True,
         "DicomAlwaysAllowGet": True,
         "DicomAlwaysAllowMove": True,
-        "DicomModalities": modalities or {},
+        "DicomModalities": {name: [name, _HOST, number] for name, number in modalities.items()},
         "UnknownSopClassAccepted": True,
         "OverwriteInstances": True,
-        "StorageCommitmentReportsSize": 100,
-        "Plugins": [str(PLUGINS)],
+        "Plugins": [str(one) for one in (_DICOMWEB, _GDCM) if one.is_file()],
         "DicomWeb": {"Enable": True, "Root": "/dicom-web/", "EnableWado": True},
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "orthanc.json"
-    file.write_text(json.dumps(configuration), encoding="utf-8")
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(["Orthanc", str(file)], stdout=log, stderr=log)  # noqa: S607 - found on the path
-        try:
-            _wait(f"http://127.0.0.1:{http}/system", process)
-            yield Orthanc(f"http://127.0.0.1:{http}", dicom, process)
-        finally:
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
 
 
-def _wait(url: str, process: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + READY_S
-    while time.monotonic() < until and process.poll() is None:
+def _wait(process: subprocess.Popen[bytes], port: int) -> None:
+    end = time.monotonic() + _READY_S
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            raise EngineError("orthanc", "ended while it started", got=f"exit code {process.returncode}")
+        connection = http.client.HTTPConnection(_HOST, port, timeout=5)
         try:
-            with urllib.request.urlopen(url, timeout=1):  # noqa: S310 - a loopback address of our own
+            connection.request("GET", "/system")
+            if connection.getresponse().status == http.client.OK:
                 return
-        except OSError:
-            time.sleep(0.1)
-    raise RuntimeError("Orthanc does not answer")
+        except (OSError, http.client.HTTPException):
+            time.sleep(_POLL_S)
+        finally:
+            connection.close()
+    raise EngineError("orthanc", "does not answer", got=f"nothing in {_READY_S:g} s")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

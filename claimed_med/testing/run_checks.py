@@ -116,6 +116,8 @@ def valid_dicom(component: Component) -> None:
             if not sources:  # data that enter as something else have no source in DICOM
                 continue
             made = dcmread(path)
+            if component.contract.border:  # nothing leads back from there
+                continue
             expect(
                 made.StudyInstanceUID in studies, component, f"{port.name} is filed in another study than its source"
             )

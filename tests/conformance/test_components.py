@@ -5,17 +5,22 @@ from __future__ import annotations
 import pytest
 
 from claimed_med import registry
+from claimed_med.testing import run_checks
 from claimed_med.testing.checks import checks_for
+from claimed_med.testing.example import needs_server
 
 
 def _all():
     for name in registry.names():
         component = registry.get(name)
         for check_name, check in checks_for(component):
-            group = pytest.mark.xdist_group(name)
-            yield pytest.param(check, id=f"{name}-{check_name}", marks=group)
+            asks = needs_server(component) and hasattr(run_checks, check_name)
+            group = pytest.mark.xdist_group("servers" if asks else name)
+            yield pytest.param(check, asks, id=f"{name}-{check_name}", marks=group)
 
 
-@pytest.mark.parametrize("check", list(_all()))
-def test_component(check):
+@pytest.mark.parametrize(("check", "asks"), list(_all()))
+def test_component(check, asks, request):
+    if asks:
+        request.getfixturevalue("orthanc_installed")
     check()

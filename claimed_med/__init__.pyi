@@ -31,6 +31,11 @@ class _BlessModelOutputs(NamedTuple):
     reasons: Report
     verdict: str
 
+class _CheckDeidentificationOutputs(NamedTuple):
+    decision: Decision
+    findings: Report
+    verdict: str
+
 class _CheckQualityOutputs(NamedTuple):
     checked: DicomSeries
     quality: Report
@@ -38,6 +43,10 @@ class _CheckQualityOutputs(NamedTuple):
 class _ClassifyImagesOutputs(NamedTuple):
     report: DicomReport
     predictions: Table
+
+class _DeidentifyDicomOutputs(NamedTuple):
+    deidentified: DicomCollection
+    audit: Report
 
 class _ExplainPredictionsOutputs(NamedTuple):
     maps: DicomCollection
@@ -48,8 +57,16 @@ class _ExportOnnxOutputs(NamedTuple):
     exported: ModelBundle
     comparison: Report
 
+class _FetchStudiesOutputs(NamedTuple):
+    collection: DicomCollection
+    findings: Report
+
 class _FilterCohortOutputs(NamedTuple):
     kept: Table
+    findings: Report
+
+class _GetStudiesOutputs(NamedTuple):
+    collection: DicomCollection
     findings: Report
 
 class _ImportXraysOutputs(NamedTuple):
@@ -117,6 +134,22 @@ def bless_model(bundle: ModelBundle, performance: Report, fairness: Report, expl
     """
     ...
 
+def check_deidentification(deidentified: DicomCollection, audit: Report, /, *, profile: str = 'research', allow_refused: bool = True) -> _CheckDeidentificationOutputs:
+    """Check that de-identified objects may leave, and bless exactly these.
+
+    Args:
+        deidentified: From deidentify-dicom.
+        audit: From the same run.
+        profile: The profile that was used.
+        allow_refused: Whether a collection may leave of which some files were refused (they are not in it).
+
+    Returns:
+        decision: `blessed` or `refused`, with the reasons.
+        findings: Every finding with its count, and what the audits say.
+        verdict: `blessed` or `refused`.
+    """
+    ...
+
 def check_quality(series: DicomSeries, /, *, min_slices: int = 1, max_spacing_mm: float = 1000.0) -> _CheckQualityOutputs:
     """Let only sound volumes pass, unchanged.
 
@@ -180,6 +213,31 @@ def convert_to_nifti(series: DicomSeries, /) -> Nifti:
     """
     ...
 
+def deidentify_dicom(files: DicomCollection, /, *, profile: str = 'research') -> _DeidentifyDicomOutputs:
+    """Take the patient out of DICOM objects of every class.
+
+    Args:
+        files: DICOM objects of any class; each patient is one unit of work.
+        profile: `research`, `strict`, or the text of a profile in TOML.
+
+    Returns:
+        deidentified: One object a file, named by its new SOPInstanceUID.
+        audit: Which action on which attribute how often, refused files by keyed hash, pixels that were looked at.
+    """
+    ...
+
+def echo_node(*, node: str = '', aet: str = 'CLAIMED_MED') -> Report:
+    """Ask a DICOM node whether it is there and knows us.
+
+    Args:
+        node: Address, `AET@host:port`, with `tls:` in front for TLS.
+        aet: Our AE title.
+
+    Returns:
+        status: Whether it answers, and if not, why, and whether that stays so until somebody changes a setting.
+    """
+    ...
+
 def explain_predictions(images: DicomCollection, cohort: Table, predictions: Table, bundle: ModelBundle, /, *, methods: list[str] = ['region_ablation', 'deeplift', 'grad_cam'], subset: str = 'test', n_images: int = 8, attributes: list[str] = ['view', 'scanner', 'sex'], place: Literal['lungs', 'body', 'none'] = 'lungs', n_regions: int = 40, n_samples: int = 200, n_bootstrap: int = 1000, seed: int = 0) -> _ExplainPredictionsOutputs:
     """Explain predictions and check them for shortcuts.
 
@@ -218,6 +276,21 @@ def export_onnx(bundle: ModelBundle, decision: Decision, /) -> _ExportOnnxOutput
     """
     ...
 
+def fetch_studies(*, url: str = '', query: str = '', max_studies: int = 100, n_connections: int = 4) -> _FetchStudiesOutputs:
+    """Fetch studies from a DICOMweb archive.
+
+    Args:
+        url: Base address of the service, such as https://pacs/dicom-web.
+        query: `Keyword=value&Keyword=value` as QIDO-RS takes them; or StudyInstanceUIDs, separated by commas.
+        max_studies: Fail when more studies than this match.
+        n_connections: Requests at once.
+
+    Returns:
+        collection: All objects of the studies, one file each.
+        findings: Counts, volumes with their findings, and every skipped file by digest and reason.
+    """
+    ...
+
 def filter_cohort(cohort: Table, /, *, rule: str = '') -> _FilterCohortOutputs:
     """Keep the rows of a cohort that fulfil a rule.
 
@@ -228,6 +301,37 @@ def filter_cohort(cohort: Table, /, *, rule: str = '') -> _FilterCohortOutputs:
     Returns:
         kept: The rows that fulfil it, in their order.
         findings: Counts, and every reason with how often it left a row out.
+    """
+    ...
+
+def find_studies(*, node: str = '', query: str = '', aet: str = 'CLAIMED_MED', max_studies: int = 1000) -> Table:
+    """List the studies that a DICOM node holds.
+
+    Args:
+        node: Address, `AET@host:port`, with `tls:` in front for TLS.
+        query: `Keyword=value&Keyword=value`, such as StudyDate=20260101-&ModalitiesInStudy=CT; '' for all.
+        aet: Our AE title.
+        max_studies: Fail when more studies than this match.
+
+    Returns:
+        studies: Columns study_uid, modalities, n_series, n_instances; a count that the node does not tell is -1.
+    """
+    ...
+
+def get_studies(*, node: str = '', query: str = '', aet: str = 'CLAIMED_MED', listen: str = '127.0.0.1:11113', method: Literal['get', 'move'] = 'get', max_studies: int = 100) -> _GetStudiesOutputs:
+    """Fetch studies from a DICOM node.
+
+    Args:
+        node: Address, `AET@host:port`, with `tls:` in front for TLS.
+        query: `Keyword=value&Keyword=value`, or StudyInstanceUIDs separated by commas.
+        aet: Our AE title.
+        listen: For move: address and port of our receiver, as the node knows them for our AE title.
+        method: `get` needs no open port here; `move` lets the node send to our receiver.
+        max_studies: Fail when more studies than this match.
+
+    Returns:
+        collection: All objects of the studies, one file each.
+        findings: Counts, volumes with their findings, and every skipped file by digest and reason.
     """
     ...
 
@@ -572,6 +676,21 @@ def select_series(collection: DicomCollection, /, *, rule: str = '', mode: Liter
     """
     ...
 
+def send_objects(objects: DicomCollection, /, *, node: str = '', aet: str = 'CLAIMED_MED', listen: str = '', commit: bool = False) -> Report:
+    """Send DICOM objects to a DICOM node.
+
+    Args:
+        objects: What to send.
+        node: Address, `AET@host:port`, with `tls:` in front for TLS.
+        aet: Our AE title.
+        listen: `host:port` where the node's report on the commitment may come in; '' for the same association.
+        commit: Whether the node must commit to the storage of every object.
+
+    Returns:
+        receipt: Counts, and for each object what became of it.
+    """
+    ...
+
 def split_cohort(cohort: Table, /, *, train_fraction: float = 0.6, validation_fraction: float = 0.15, stratify: list[str] = ['label', 'sex', 'view'], together: Literal['patient', 'site'] = 'patient', seed: int = 0) -> _SplitCohortOutputs:
     """Split a cohort into training, validation and test by patient.
 
@@ -586,6 +705,33 @@ def split_cohort(cohort: Table, /, *, train_fraction: float = 0.6, validation_fr
     Returns:
         split: The cohort with its column `split`: train, validation or test.
         leakage: Patients (sites) in more than one part, which is none; counts of every part by label and stratum.
+    """
+    ...
+
+def store_deidentified(deidentified: DicomCollection, decision: Decision, /, *, url: str = '', n_connections: int = 2) -> Report:
+    """Store de-identified objects that a decision lets go.
+
+    Args:
+        deidentified: From deidentify-dicom.
+        decision: From check-deidentification, on these very objects.
+        url: Base address of the service, such as https://pacs/dicom-web; credentials as for fetch-studies.
+        n_connections: Requests at once.
+
+    Returns:
+        receipt: Counts, and for each object its status and the archive's reason code.
+    """
+    ...
+
+def store_objects(objects: DicomCollection, /, *, url: str = '', n_connections: int = 2) -> Report:
+    """Store DICOM objects in a DICOMweb archive.
+
+    Args:
+        objects: What to store.
+        url: Base address of the service, such as https://pacs/dicom-web; credentials as for fetch-studies.
+        n_connections: Requests at once.
+
+    Returns:
+        receipt: Counts, and for each object its status and the archive's reason code.
     """
     ...
 

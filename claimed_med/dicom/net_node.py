@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 import re
 import ssl
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from socket import IPPROTO_TCP, TCP_NODELAY
+from socket import IPPROTO_TCP, SHUT_RDWR, TCP_NODELAY
 from typing import TYPE_CHECKING, Any
 
 from pynetdicom import AE, _config, evt
+from pynetdicom.transport import AssociationSocket
 
 from claimed_med.dicom.header import quiet
 from claimed_med.dicom.net_tls import Tls, client_context, server_context
@@ -126,9 +127,28 @@ def check_uid(value: object, where: str = "network") -> str:
     return text
 
 
+class _Socket(AssociationSocket):  # type: ignore[misc]  # pynetdicom has no types
+    """A socket that is closed even when its peer has gone; pynetdicom leaves that to the garbage collector."""
+
+    def _shutdown_socket(self) -> None:
+        if self.socket is not None:
+            with suppress(OSError):
+                self.socket.shutdown(SHUT_RDWR)
+            self.socket.close()
+
+
+class _Entity(AE):  # type: ignore[misc]  # as above
+    """An application entity whose own connections use such sockets."""
+
+    def _create_socket(self, assoc: Any, address: Any, tls_args: Any) -> _Socket:
+        made = _Socket(assoc, address=address)
+        made.tls_args = tls_args
+        return made
+
+
 def client_entity(node: Node) -> AE:
     """An application entity with the title and time-outs of a node's address."""
-    entity = AE(ae_title=node.calling_aet)
+    entity = _Entity(ae_title=node.calling_aet)
     entity.implementation_class_uid = IMPLEMENTATION_UID
     entity.implementation_version_name = "CLAIMED_MED"
     entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = node.timeout_s

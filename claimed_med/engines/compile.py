@@ -23,6 +23,10 @@ FITS = {
     ("DicomSeries", "DicomCollection"),
     ("DicomStudy", "DicomCollection"),
     ("DicomCollection", "DicomStudy"),
+    ("DicomSegmentation", "DicomCollection"),
+    ("DicomReport", "DicomCollection"),
+    ("DicomCapture", "DicomCollection"),
+    ("DicomMap", "DicomCollection"),
 }
 
 

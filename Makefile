@@ -4,9 +4,12 @@ BIN    := .venv/bin
 STUDY  ?=
 OUT    ?= demo-output
 JOBS   ?= 2
+SYSTEM := dcmtk orthanc orthanc-dicomweb orthanc-gdcm tesseract-ocr
+DEV    := torch,demo,libjpeg,kfp,remote,network,ocr,dev
+OCR    := rapidocr-onnxruntime==1.4.4  # without its dependencies: it asks for the OpenCV that needs a desktop
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format generate bench docs soak clean
+.PHONY: help demo test check format generate bench docs soak system clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +49,10 @@ docs: .venv/.dev ## run every code block of the documentation, and the notebook
 bench: .venv/.bench ## measure; results in benchmarks/results
 	$(BIN)/python benchmarks/run.py
 
+system: ## install the servers and tools that tests talk to, with apt-get as root (Debian)
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(SYSTEM)
+
 clean: ## remove caches and demo output; keeps .venv
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache "$(OUT)"
 
@@ -58,9 +65,11 @@ clean: ## remove caches and demo output; keeps .venv
 	@touch $@
 
 .venv/.dev: .venv/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable ".[torch,demo,libjpeg,kfp,remote,dev]"
+	$(BIN)/python -m pip install --quiet --editable ".[$(DEV)]"
+	$(BIN)/python -m pip install --quiet --no-deps $(OCR)
 	@touch $@
 
 .venv/.bench: .venv/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable ".[torch,demo,libjpeg,kfp,remote,dev,bench]"
+	$(BIN)/python -m pip install --quiet --editable ".[$(DEV),bench]"
+	$(BIN)/python -m pip install --quiet --no-deps $(OCR)
 	@touch $@

@@ -1,4 +1,4 @@
-"""`claimed-med net echo|find|get|store|serve|route|status`: DICOM over the network. Prints UIDs and counts only."""
+"""`claimed-med net echo|find|get|store|serve`: DICOM over the network. Prints UIDs and counts only."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 # commands of the services: verb -> module, and words that it gets in front
 SERVICES = {
     "serve": ("claimed_med.services.receiver", ()),
-    "route": ("claimed_med.services.router_cli", ("route",)),
-    "status": ("claimed_med.services.router_cli", ("status",)),
 }
 FAILED = 7  # as OutputError
 _ADDRESS = "[tls:]AET@host:port"
@@ -63,8 +61,7 @@ def parser() -> argparse.ArgumentParser:
     store.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files, or folders with files")
     store.add_argument("--commit", action="store_true", help="ask for storage commitment after that")
     store.add_argument("--listen", metavar="HOST:PORT", default="", help="where the report on that may come in")
-    for name, words in (("serve", "receive objects"), ("route", "route studies by rules"), ("status", "of the router")):
-        commands.add_parser(name, help=words, add_help=False)
+    commands.add_parser("serve", help="receive objects", add_help=False)
     return made
 
 

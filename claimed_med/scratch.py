@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tempfile
 import weakref
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from claimed_med.component import current, current_identity
+from claimed_med.secret import keyed_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ENVIRONMENT = "CLAIMED_MED_SCRATCH"
 
@@ -35,3 +42,30 @@ def temporary() -> Path:
 def remove_with(handle: object, place: Path) -> None:
     """Remove a folder when the handle on its files is gone, at the latest when this process ends."""
     weakref.finalize(handle, shutil.rmtree, place, ignore_errors=True)
+
+
+@contextmanager
+def landing(name: str) -> Iterator[Path]:
+    """A folder to fetch into, found again by the same run after a kill; another run at the same time gets its own.
+
+    Args:
+        name: What is fetched from where; only its keyed hash is written.
+    """
+    run = folder()
+    if run is None:
+        yield temporary()
+        return
+    place = run.with_name(f"{run.name}-{keyed_hash('landing', name)[:16]}")
+    place.mkdir(parents=True, exist_ok=True)
+    with place.with_name(f"{place.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            place = temporary()
+        yield place
+
+
+def taken_from(place: Path) -> Path:
+    """Rename a landing folder that is complete, so that no later run writes into it; its new path."""
+    target = Path(tempfile.mkdtemp(prefix="taken-", dir=place.parent))
+    return place.rename(target / "objects").parent

@@ -88,7 +88,9 @@ def look(data: bytes) -> Look:
     _walk(stored.data, stored.start, len(stored.data), stored.encoding, "", told, named)
     parts = [told.get(tag, "") for tag in (_NAME, _BIRTH)]
     key = told.get(_PATIENT_ID) or ("\x1f".join(parts) if any(parts) else f"study {told.get(_STUDY, '')}")
-    return Look(key, told.get(_SOP, ""), told.get(_CLASS) or stored.sop_class, told.get(_STUDY, ""), tuple(dict.fromkeys(named)))
+    return Look(
+        key, told.get(_SOP, ""), told.get(_CLASS) or stored.sop_class, told.get(_STUDY, ""), tuple(dict.fromkeys(named))
+    )
 
 
 def look_at_file(path: Path) -> Look:

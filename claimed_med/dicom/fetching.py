@@ -9,9 +9,9 @@ from claimed_med import scratch
 from claimed_med.dicom.intake import Intake, take_over
 from claimed_med.dicom.web import Archive, parse_query
 from claimed_med.errors import InputError
-from claimed_med.secret import keyed_hash
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 _UIDS = re.compile(r"[0-9.]+(\s*,\s*[0-9.]+)*")
@@ -29,11 +29,23 @@ def fetch(archive: Archive, query: str, max_studies: int) -> Intake:
         InputError: No study matches, too many do, or the archive does not answer.
     """
     studies = studies_of(archive, query, max_studies)
-    place = landing(query)
-    for study in studies:
-        archive.retrieve(study, place)
-    taken = take_over(place)
-    scratch.remove_with(taken.collection, place)
+    with scratch.landing(f"{archive.url} {query}") as place:
+        fetched = [path for one in archive.retrieve_studies(studies, place) for path in one.files]
+        return take_landed(place, fetched)
+
+
+def take_landed(place: Path, fetched: Iterable[Path]) -> Intake:
+    """Take over exactly the files that were fetched into a landing folder; what a killed run left there goes.
+
+    Args:
+        place: From `scratch.landing`.
+        fetched: Its files that count.
+    """
+    for stale in set(place.iterdir()) - set(fetched):
+        stale.unlink()
+    taken_place = scratch.taken_from(place)
+    taken = take_over(taken_place)
+    scratch.remove_with(taken.collection, taken_place)
     return taken
 
 
@@ -56,12 +68,3 @@ def studies_of(archive: Archive, query: str, max_studies: int) -> list[str]:
             "fetch-studies", "more studies match than max_studies", got=len(found), do="narrow the query, or raise it"
         )
     return sorted(set(found))
-
-
-def landing(query: str) -> Path:
-    """A folder for exactly this query of this run: found again after a kill."""
-    run = scratch.folder()
-    place = run.with_name(f"{run.name}-{keyed_hash('query', query)[:16]}") if run else scratch.temporary()
-    place.mkdir(parents=True, exist_ok=True)
-    return place
-

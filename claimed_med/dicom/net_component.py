@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Literal
 
-from claimed_med import lineage, scratch
-from claimed_med.dicom.intake import Intake, take_over
+from claimed_med import scratch
+from claimed_med.dicom.fetching import take_landed
 from claimed_med.dicom.net_commit import COMMITTED, UNANSWERED, commit
 from claimed_med.dicom.net_node import UID_FORM, NoAssociationError, Node, check_uid
 from claimed_med.dicom.net_query import echo, find, parse_query
 from claimed_med.dicom.net_retrieve import get, move
 from claimed_med.dicom.net_send import Sent, send
-from claimed_med.errors import ContractError, InputError, OutputError, RefusedError, name_of
-from claimed_med.secret import keyed_hash
+from claimed_med.errors import ContractError, InputError, OutputError, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from claimed_med.handle import Handle
+    from claimed_med.dicom.intake import Intake
 
 NO_DICOM = frozenset({"NotDicom", "DicomDirectory"})
 _SHOWN = 5
@@ -72,25 +71,19 @@ def fetch(node: Node, query: str, method: Literal["get", "move"], max_studies: i
         InputError: No study matches, too many do, or objects are missing after all tries.
     """
     studies = _studies(node, query, max_studies)
-    run = scratch.folder()
-    mark = keyed_hash("query", f"{node.aet}\0{node.host}\0{node.port}\0{query}")[:16]
-    place = run.with_name(f"{run.name}-{mark}") if run else scratch.temporary()
-    if method == "get":
-        fetched = get(node, studies, place)
-    else:
-        fetched = move(node, studies, place, listen=listen_address(listen))
-    if fetched.missing:
-        raise InputError(
-            "network",
-            "objects did not come, though the node holds them",
-            got=f"{len(fetched.missing)} missing: {', '.join(fetched.missing[:_SHOWN])}",
-            do="run again: it goes on where it stopped",
-        )
-    for stale in set(place.iterdir()) - set(fetched.files):  # of an earlier run that was killed
-        stale.unlink()
-    taken = take_over(place)
-    scratch.remove_with(taken.collection, place)
-    return taken
+    with scratch.landing(f"{node.aet}@{node.host}:{node.port} {query}") as place:
+        if method == "get":
+            fetched = get(node, studies, place)
+        else:
+            fetched = move(node, studies, place, listen=listen_address(listen))
+        if fetched.missing:
+            raise InputError(
+                "network",
+                "objects did not come, though the node holds them",
+                got=f"{len(fetched.missing)} missing: {', '.join(fetched.missing[:_SHOWN])}",
+                do="run again: it goes on where it stopped",
+            )
+        return take_landed(place, fetched.files)
 
 
 def send_all(node: Node, paths: Sequence[Path], *, committed: bool, listen: str) -> dict[str, Any]:
@@ -128,19 +121,6 @@ def send_all(node: Node, paths: Sequence[Path], *, committed: bool, listen: str)
         "skipped": sorted(name_of(one.path) for one in results if one.reason in NO_DICOM),
         "objects": [_line(one, promises) for one in objects],
     }
-
-
-def refuse_undecided(objects: Handle) -> None:
-    """Refuse objects that a de-identification made: they leave with a decision only.
-
-    Raises:
-        RefusedError: They are.
-    """
-    record = objects.record or (lineage.read(objects.path) if objects.path is not None else None)
-    if record is not None and record.component == "deidentify-dicom":
-        raise RefusedError(
-            "network", "the objects are de-identified, and nobody has decided on them", do="use store-deidentified"
-        )
 
 
 def echo_status(node: Node) -> dict[str, Any]:

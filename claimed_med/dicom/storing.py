@@ -6,9 +6,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from claimed_med import lineage
-from claimed_med.dicom.deid_gather import look_at_file
-from claimed_med.dicom.web import FAILED, Stored, require_all
-from claimed_med.errors import InputError, RefusedError, name_of
+from claimed_med.dicom.web import SKIPPED, Stored, require_all
+from claimed_med.errors import InputError, RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,29 +41,20 @@ def store(destination: Destination, paths: Sequence[Path]) -> dict[str, Any]:
         InputError: There is no object.
         OutputError: Some were not stored; all others were sent.
     """
-    candidates = [path for path in paths if path.suffix not in _LISTS]
-    objects = [path for path in candidates if _is_object(path)]
+    results = destination.store([path for path in paths if path.suffix not in _LISTS])
+    objects = [one for one in results if one.status != SKIPPED]
     if not objects:
         raise InputError("store", "there is no object to store")
-    results = destination.store(objects)
     require_all(results)
-    counts = Counter(one.status for one in results)
+    counts = Counter(one.status for one in objects)
     return {
-        "n_objects": len(results),
-        "skipped": sorted(name_of(path) for path in set(candidates) - set(objects)),
+        "n_objects": len(objects),
+        "skipped": sorted(one.sop_uid for one in results if one.status == SKIPPED),
         "counts": dict(sorted(counts.items())),
         "objects": [
-            {"sop_uid": one.sop_uid, "status": one.status, **({"reason": one.reason} if one.status == FAILED else {})}
-            for one in sorted(results, key=lambda one: one.sop_uid)
+            {"sop_uid": one.sop_uid, "status": one.status} for one in sorted(objects, key=lambda one: one.sop_uid)
         ],
     }
-
-
-def _is_object(path: Path) -> bool:
-    try:
-        return bool(look_at_file(path).sop_uid)
-    except InputError:
-        return False
 
 
 def refuse_undecided(objects: Handle) -> None:

@@ -2,8 +2,8 @@
 
 An example value of an input port (or of a Location setting) is the name of a phantom; or `component:port`, the output
 of that component on its own example; or `./folder`, a folder beside the component's file. A setting that names a
-server says `@dicomweb` or `@dimse`: an Orthanc that holds the phantom `collection`; `@study` is a study of it. The input is copied into a
-folder whose name is a made-up patient's, as in hospitals.
+server says `@dicomweb` or `@dimse`: an Orthanc that holds the phantom `collection`; `@study` is a study of it. The
+input is copied into a folder whose name is a made-up patient's, as in hospitals.
 """
 
 from __future__ import annotations

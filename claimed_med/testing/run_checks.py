@@ -75,6 +75,8 @@ def same_bytes(component: Component) -> None:
     second = example.again(example.moved_inputs())
     expect(second.code == 0, component, f"the second run ends with exit code {second.code}: {second.text}")
     for port in component.contract.outputs:
+        if component.contract.talks and port.kind == "Report":
+            continue  # it tells what a server did: the second time it has the objects already
         one, other = example.first.out / port.name, second.out / port.name
         expect(
             folder_digest(one) == folder_digest(other),

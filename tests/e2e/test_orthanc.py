@@ -16,7 +16,7 @@ from pydicom.uid import RLELossless
 
 from claimed_med.dicom import codes, pm, sc, seg, sr, uid
 from claimed_med.dicom.series import read_series
-from claimed_med.dicom.web_archive import Archive, Credentials, Patience
+from claimed_med.dicom.web import Archive, Credentials, Patience
 from claimed_med.errors import InputError
 from claimed_med.testing import orthanc, phantoms
 

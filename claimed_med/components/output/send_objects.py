@@ -48,8 +48,9 @@ def send_objects(
     Source:
         DICOM PS3.4, Annexes B and J.
     """
-    from claimed_med.dicom.net_component import refuse_undecided, send_all
+    from claimed_med.dicom.net_component import send_all
     from claimed_med.dicom.net_node import Node
+    from claimed_med.dicom.storing import refuse_undecided
 
     refuse_undecided(objects)
     return Report(send_all(Node.parse(node, calling_aet=aet), objects.paths(), committed=commit, listen=listen))

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from pydicom import dcmread
 
-from claimed_med.dicom.web_archive import Archive, Credentials, Patience, from_environment, parse_query, require_all
+from claimed_med.dicom.web import Archive, Credentials, Patience, from_environment, parse_query, require_all
 from claimed_med.dicom.web_auth import basic, bearer, check_address
 from claimed_med.dicom.web_multipart import Body, NotMultipart, boundary_of, parts
 from claimed_med.dicom.web_search import is_uid

@@ -77,8 +77,8 @@ class Shelf:
                 self._where,
                 "the prepared images fit neither into memory nor on the disk",
                 got=f"{needed / 2**30:.1f} GiB for {self._n} images",
-                allowed=f"{_MOST_OF_MEMORY * free / 2**30:.1f} GiB of memory, {room / 2**30:.1f} GiB of CLAIMED_MED_SCRATCH",
-                do="prepare smaller images, or use a larger machine",
+                allowed=f"{_MOST_OF_MEMORY * free / 2**30:.1f} GiB of memory, {room / 2**30:.1f} GiB of disk",
+                do="prepare smaller images, or set CLAIMED_MED_SCRATCH to a larger disk",
             )
         told = f"{self._where}: {needed / 2**30:.1f} GiB of images do not fit into memory and are kept in a file"
         print(told, file=sys.stderr, flush=True)

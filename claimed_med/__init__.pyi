@@ -238,7 +238,7 @@ def echo_node(*, node: str = '', aet: str = 'CLAIMED_MED') -> Report:
     """
     ...
 
-def explain_predictions(images: DicomCollection, cohort: Table, predictions: Table, bundle: ModelBundle, /, *, methods: list[str] = ['region_ablation', 'deeplift', 'grad_cam'], subset: str = 'test', n_images: int = 8, attributes: list[str] = ['view', 'scanner', 'sex'], place: Literal['lungs', 'body', 'none'] = 'lungs', n_regions: int = 40, n_samples: int = 200, n_bootstrap: int = 1000, seed: int = 0) -> _ExplainPredictionsOutputs:
+def explain_predictions(images: DicomCollection, cohort: Table, predictions: Table, bundle: ModelBundle, /, *, methods: list[str] = ['region_ablation', 'deeplift', 'grad_cam'], subset: str = 'test', n_images: int = 8, attributes: list[str] = ['view', 'scanner', 'sex', 'marker'], place: Literal['lungs', 'body', 'none'] = 'lungs', n_regions: int = 40, n_samples: int = 200, n_bootstrap: int = 1000, seed: int = 0) -> _ExplainPredictionsOutputs:
     """Explain predictions and check them for shortcuts.
 
     Args:
@@ -249,7 +249,7 @@ def explain_predictions(images: DicomCollection, cohort: Table, predictions: Tab
         methods: grad_cam, guided_grad_cam, integrated_gradients, deeplift, occlusion, region_ablation, lime, kernel_shap; the first one counts for the gate.
         subset: Value of split; '' for all rows.
         n_images: Images that are explained.
-        attributes: Columns of the cohort that could be shortcuts.
+        attributes: Columns of the cohort that could be shortcuts; `marker`, where it is no column, is the side on which a mark of lead is seen beside the lungs (with place lungs).
         place: Where the disease can be seen: lungs (frontal chest X-ray), body, or none to leave the check out.
         n_regions: Supervoxels of the model-agnostic methods.
         n_samples: Changed images of LIME and Kernel SHAP.

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from claimed_med.models.bundle import Bundle
 
 WHERE = "explain-predictions"
-MOST_PICTURES = 12
+MOST_PICTURES = 12  # on the page; every explained image has its own file
+MARKER = "marker"
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,8 @@ def explanation_of(
     prepared = [bundle.prepare(*cohorts.pixels(one.series)) for one in samples]
     masks = [explanation.places(image, place) for image in prepared]
     seed = int(options["seed"])
-    metrics = _shortcuts(judged, attributes, n_bootstrap, seed)
+    marks = [explanation.mark(image, one) for image, one in zip(prepared, masks, strict=True)]
+    metrics = _shortcuts(judged, attributes, marks, n_bootstrap, seed)
     scored, column = judged.scored, bundle.classes.index(bundle.positive)
     explained = _explained(
         samples, prepared, masks, chosen=_chosen(judged, n_images, seed), images=images, bundle=bundle,
@@ -118,10 +120,12 @@ def explanation_of(
             )
     metrics += explanation.metrics_of(explained, methods, seed)
     report = _report(judged, bundle, subset, methods, metrics, explained)
-    shown = explained[:MOST_PICTURES]
-    pictures = {f"{one.key}.png": explanation.drawn(one) for one in shown}
-    legends = {f"{one.key}.png": f"Image {one.key}: probability of {bundle.positive} {one.score:.3f}" for one in shown}
-    page = explanation.page(report, pictures, legends)
+    pictures = {f"{one.key}.png": explanation.drawn(one) for one in explained}
+    legends = {
+        f"{one.key}.png": f"Image {one.key}: probability of {bundle.positive} {one.score:.3f}"
+        for one in explained[:MOST_PICTURES]
+    }
+    page = explanation.page(report, {name: pictures[name] for name in legends}, legends)
     return Found(explained, {one.series.key: one.series for one in samples}, report, page, pictures)
 
 
@@ -219,13 +223,21 @@ def _samples(judged: Judged, images: DicomCollection) -> list[cohorts.Sample]:
     return joined.samples
 
 
-def _shortcuts(judged: Judged, attributes: Sequence[str], n_bootstrap: int, seed: int) -> list[Any]:
-    judged.groups(attributes)  # refuses unknown columns
+def _shortcuts(
+    judged: Judged, attributes: Sequence[str], marks: Sequence[str], n_bootstrap: int, seed: int
+) -> list[Metric]:
+    """What each attribute has to do with label and score; `marker` is read from the images where no column tells."""
+    columns = [name for name in attributes if name != MARKER or MARKER in judged.table]
+    judged.groups(columns)  # refuses unknown columns
     return [
         metric
-        for name in attributes
+        for name in dict.fromkeys(attributes)
         for metric in shortcut.attribute_metrics(
-            judged.scored, list(judged.table[name].astype(str)), name, n_bootstrap=n_bootstrap, seed=seed
+            judged.scored,
+            list(judged.table[name].astype(str)) if name in columns else marks,
+            name,
+            n_bootstrap=n_bootstrap,
+            seed=seed,
         )
     ]
 

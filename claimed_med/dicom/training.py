@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from pydicom import Dataset, dcmread
 from pydicom.sr.coding import Code
 from pydicom.uid import UID, SegmentationStorage
 
+from claimed_med import scratch
 from claimed_med.dicom import cohort as cohorts
 from claimed_med.dicom import seg
 from claimed_med.dicom.codes import SegmentDefinition
@@ -24,8 +25,9 @@ from claimed_med.errors import ContractError, InputError
 from claimed_med.lineage import digest
 from claimed_med.models.networks import definition
 from claimed_med.models.prepare import Preparation, size_of
-from claimed_med.models.samples import Samples, collect
+from claimed_med.models.samples import Reader, Samples, collect
 from claimed_med.progress import progress
+from claimed_med.trust.split import overlap
 
 if TYPE_CHECKING:
     from claimed_med.handles import DicomCollection
@@ -75,10 +77,10 @@ def classification_samples(cohort: pd.DataFrame, images: DicomCollection, recipe
     network = _network(recipe, len(classes))
     preparation = Preparation(recipe)
 
-    def reader(sample: cohorts.Sample) -> Callable[[], tuple[torch.Tensor, Any]]:
-        return lambda: (_plain(preparation, sample), classes.index(str(sample.row["label"])))
+    def reader(sample: cohorts.Sample) -> Reader:
+        return _ClassReader(preparation, sample, classes.index(str(sample.row["label"])))
 
-    parts = _collect(rows, images, reader, where)
+    parts = _collect(rows, images, reader, recipe, where)
     return Held(classes, parts, network, _described(rows, parts))
 
 
@@ -117,16 +119,10 @@ def segmentation_samples(
     network = _network(recipe, len(classes) + 1)
     preparation = Preparation(recipe)
 
-    def reader(sample: cohorts.Sample) -> Callable[[], tuple[torch.Tensor, Any]]:
-        def read() -> tuple[torch.Tensor, Any]:
-            array, spacing = cohorts.pixels(sample.series)
-            labels = _label_map(sample, found, classes, array.shape)
-            image = torch.from_numpy(np.asarray(preparation.image(array, spacing)))
-            return image, preparation.labels(labels, spacing)
+    def reader(sample: cohorts.Sample) -> Reader:
+        return _VoxelReader(preparation, sample, found.get(str(sample.row["sop_uid"])), tuple(classes))
 
-        return read
-
-    parts = _collect(rows, images, reader, where)
+    parts = _collect(rows, images, reader, recipe, where)
     if not any(int(target.max()) for target in parts["train"].targets):
         raise InputError(where, "no training volume holds any of the structures", got=", ".join(classes))
     codes = [
@@ -148,9 +144,11 @@ def _rows(cohort: pd.DataFrame, where: str) -> pd.DataFrame:
     empty = [part for part in PARTS if not counts.get(part)]
     if empty:
         raise InputError(where, f"the cohort has no rows for {' and '.join(empty)}", do="make them with split-cohort")
-    patients = rows.groupby("patient_key")["split"].nunique() if "patient_key" in rows else pd.Series(dtype=int)
-    if (patients > 1).any():
-        raise InputError(where, "patients are in training and validation", got=int((patients > 1).sum()))
+    leaking = overlap(checked, "patient_key") if "patient_key" in checked else []
+    if leaking:
+        raise InputError(
+            where, "patients are in more than one part of the split", got=len(leaking), do="split with split-cohort"
+        )
     return rows
 
 
@@ -171,14 +169,40 @@ def _network(recipe: Recipe, n_classes: int) -> dict[str, Any]:
     )
 
 
-def _plain(preparation: Preparation, sample: cohorts.Sample) -> torch.Tensor:
-    return torch.from_numpy(np.asarray(preparation.image(*cohorts.pixels(sample.series))))
+@dataclass(frozen=True)
+class _ClassReader:
+    """Reads and prepares one image; a value, so that another process can do it."""
+
+    preparation: Preparation
+    sample: cohorts.Sample
+    target: int
+
+    def __call__(self) -> tuple[torch.Tensor, Any]:
+        image = self.preparation.image(*cohorts.pixels(self.sample.series))
+        return torch.from_numpy(np.asarray(image)), self.target
+
+
+@dataclass(frozen=True)
+class _VoxelReader:
+    """Reads and prepares one volume with its label map; a value, so that another process can do it."""
+
+    preparation: Preparation
+    sample: cohorts.Sample
+    truth: Path | None
+    classes: tuple[str, ...]
+
+    def __call__(self) -> tuple[torch.Tensor, Any]:
+        array, spacing = cohorts.pixels(self.sample.series)
+        labels = _label_map(self.sample, self.truth, self.classes, array.shape)
+        image = torch.from_numpy(np.asarray(self.preparation.image(array, spacing)))
+        return image, self.preparation.labels(labels, spacing)
 
 
 def _collect(
     rows: pd.DataFrame,
     images: DicomCollection,
-    reader: Callable[[cohorts.Sample], Callable[[], tuple[torch.Tensor, Any]]],
+    reader: Callable[[cohorts.Sample], Reader],
+    recipe: Recipe,
     where: str,
 ) -> dict[str, Samples]:
     joined = cohorts.join(rows, images)
@@ -193,7 +217,9 @@ def _collect(
     with progress(f"{where}: reading", len(joined.samples)) as bar:
         for part in PARTS:
             items = [(str(one.row["sop_uid"]), reader(one)) for one in joined.samples if one.row["split"] == part]
-            parts[part] = collect(items, where=where, on_image=bar.advance)
+            parts[part] = collect(
+                items, where=where, on_image=bar.advance, readers=recipe.compute.readers, scratch=scratch.folder()
+            )
     return parts
 
 
@@ -223,13 +249,12 @@ def _code(item: Dataset) -> Code:
 
 
 def _label_map(
-    sample: cohorts.Sample, found: dict[str, Path], classes: list[str], shape: tuple[int, ...]
+    sample: cohorts.Sample, truth: Path | None, classes: Sequence[str], shape: tuple[int, ...]
 ) -> npt.NDArray[np.uint8]:
-    uid = str(sample.row["sop_uid"])
-    if uid not in found:
+    if truth is None:
         raise InputError("train-segmenter", "no SEG refers to this volume")
     labels = np.zeros(shape, dtype=np.uint8)
-    for segment in seg.decode(segread(found[uid]), sample.series.load()):
+    for segment in seg.decode(segread(truth), sample.series.load()):
         if segment.label in classes:
             labels[np.asarray(segment.mask.array) > 0] = classes.index(segment.label) + 1
     return labels

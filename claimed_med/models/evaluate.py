@@ -21,13 +21,17 @@ METRICS = {"classification": "auc", "segmentation": "dice"}
 
 @torch.no_grad()
 def class_probabilities(
-    network: nn.Module, images: torch.Tensor, precision: str, where: torch.device, batch_size: int
+    network: nn.Module,
+    images: torch.Tensor | Sequence[torch.Tensor],
+    precision: str,
+    where: torch.device,
+    batch_size: int,
 ) -> npt.NDArray[np.float64]:
     """Softmax probabilities of whole images.
 
     Args:
         network: Put into evaluation mode here.
-        images: Shape (n, channel, *spatial), float32 in [0, 1].
+        images: Shape (n, channel, *spatial), float32 in [0, 1], or a list of n images.
         precision: Of the computation.
         where: Device of the network.
         batch_size: Images at once.
@@ -39,8 +43,10 @@ def class_probabilities(
     kind = next(network.parameters()).dtype
     found = []
     for start in range(0, len(images), batch_size):
+        part = images[start : start + batch_size]
+        batch = part if isinstance(part, torch.Tensor) else torch.stack(list(part))
         with numbers(precision, where):
-            output = networks.logits(network(images[start : start + batch_size].to(where, kind)))
+            output = networks.logits(network(batch.to(where, kind)))
         found.append(torch.softmax(output.double(), dim=1).cpu())
     return np.asarray(torch.cat(found).numpy())
 
@@ -86,8 +92,7 @@ def voxel_probabilities(
 def score(network: nn.Module, held: Samples, recipe: Recipe, precision: str, where: torch.device) -> float:
     """The validation score: mean one-versus-rest AUC, or mean Dice of the foreground classes."""
     if recipe.task == "classification":
-        images = torch.stack(held.images)
-        found = class_probabilities(network, images, precision, where, recipe.training.batch_size)
+        found = class_probabilities(network, held.images, precision, where, recipe.training.batch_size)
         return mean_auc(found, held.targets)
     dices = []
     for image, labels in zip(held.images, held.targets, strict=True):

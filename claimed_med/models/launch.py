@@ -83,7 +83,7 @@ def main(job: Path) -> None:
     """One process of a job."""
     told = json.loads((job / _JOB).read_text(encoding="utf-8"))
     training, validation = (
-        Samples(**torch.load(job / f"{part}.pt", weights_only=True)) for part in ("training", "validation")
+        Samples(**torch.load(job / f"{part}.pt", weights_only=True, mmap=True)) for part in ("training", "validation")
     )
     fitted = fit(
         recipes.from_dict(told["recipe"]),

@@ -108,6 +108,8 @@ class Compute:
         checkpoint_steps: Steps between two checkpoints.
         overlap: Of the sliding window, as a part of the patch.
         window_batch: Windows that are predicted at once.
+        readers: Processes that read and prepare the images before training; 0 for one a core from 500 images on, and
+            for the training process itself below. What they read is the same.
     """
 
     precision: str = "auto"
@@ -117,6 +119,7 @@ class Compute:
     checkpoint_steps: int = 50
     overlap: float = 0.25
     window_batch: int = 2
+    readers: int = 0
 
 
 @dataclass(frozen=True)

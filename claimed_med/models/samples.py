@@ -5,17 +5,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from claimed_med.errors import InputError, ModelError
-from claimed_med.models.device import free_memory
 from claimed_med.models.recipe import Recipe
+from claimed_med.models.shelf import Shelf
+from claimed_med.workers import WorkerDied, map_tasks, n_cores
 
-_MOST_OF_MEMORY = 0.7
 MOST_PLACES = 4096
+MANY = 500  # images from which several processes read them
+Reader = Callable[[], tuple[torch.Tensor, Any]]
 
 
 @dataclass
@@ -46,55 +49,74 @@ class Samples:
 
 
 def collect(
-    items: Sequence[tuple[str, Callable[[], tuple[torch.Tensor, Any]]]], *, where: str, on_image: Callable[[], None]
+    items: Sequence[tuple[str, Reader]],
+    *,
+    where: str,
+    on_image: Callable[[], None],
+    readers: int = 0,
+    scratch: Path | None = None,
 ) -> Samples:
     """Read and prepare every image, before any training: what is wrong with the data is said at once.
+
+    Images that do not fit into memory are kept in a file that the system maps into memory as far as there is room.
 
     Args:
         items: Key, and a function that reads and prepares one image with its truth.
         where: The component that speaks.
         on_image: Called after each image.
+        readers: Processes that read; 0 for this one, or one a core for many images. What they read is the same.
+        scratch: Where the file of images that do not fit lies, until this process ends; the system's place when None.
 
     Raises:
         InputError: Some images cannot be used; all are named by key.
-        ModelError: The images do not fit into memory.
+        ModelError: The images fit neither into memory nor on the disk, or a process that reads died.
     """
-    made, faults = Samples([], [], []), []
-    for key, read in items:
-        try:
-            image, target = read()
-        except InputError as error:
-            faults.append(f"{key}: {error.what}")
+    shelf = Shelf(len(items), where, scratch)
+    faults: dict[int, str] = {}
+    for index, found in _read(items, readers, where):
+        if isinstance(found, str):
+            faults[index] = f"{items[index][0]}: {found}"
         else:
-            made.keys.append(key)
-            made.images.append(image)
-            made.targets.append(target)
-            if len(made) == 1:
-                _check_memory(image, target, len(items), where)
+            shelf.add(index, *found)
         on_image()
     if faults:
+        told = "; ".join(faults[index] for index in sorted(faults)[:10])
         raise InputError(
             where,
-            f"{len(faults)} of {len(items)} images cannot be used ({'; '.join(faults[:10])})",
+            f"{len(faults)} of {len(items)} images cannot be used ({told})",
             do="leave them out with filter-cohort, or mend them",
         )
+    made = Samples([key for key, _ in items], *shelf.held())
     shapes = {tuple(image.shape) for image in made.images}
     if made.targets and isinstance(made.targets[0], int) and len(shapes) > 1:
         raise InputError(where, "prepared images differ in shape", got=str(sorted(shapes)[:5]), do="add a step Resize")
     return made
 
 
-def _check_memory(image: torch.Tensor, target: Any, n: int, where: str) -> None:
-    needed = n * (image.numel() * image.element_size() + (target.numel() if isinstance(target, torch.Tensor) else 8))
-    free = free_memory()
-    if free and needed > _MOST_OF_MEMORY * free:
-        raise ModelError(
-            where,
-            "the prepared images do not fit into memory",
-            got=f"{needed / 2**30:.1f} GiB for {n} images",
-            allowed=f"{_MOST_OF_MEMORY * free / 2**30:.1f} GiB",
-            do="prepare smaller images, or use a machine with more memory",
-        )
+def _read(items: Sequence[tuple[str, Reader]], readers: int, where: str) -> Iterator[tuple[int, Any]]:
+    """Index with image and truth, or with what is wrong with it."""
+    readers = readers or (n_cores() if len(items) >= MANY else 0)
+    if not readers:
+        yield from ((index, _one(read)) for index, (_, read) in enumerate(items))
+        return
+    # forked, not started anew: a forked process that computes with one thread does not meet its parent's thread pool
+    tasks = [read for _, read in items]
+    for index, found in map_tasks(_one, tasks, n_workers=readers, n_threads=1, fork=True):
+        if isinstance(found, WorkerDied):
+            raise ModelError(
+                where,
+                "a process that reads images died",
+                got=f"{found.signal or 'an exit'} at image {items[index][0]}",
+                do="give it more memory, set fewer readers in [compute], or leave this image out",
+            )
+        yield index, found
+
+
+def _one(read: Reader) -> Any:
+    try:
+        return read()
+    except InputError as error:
+        return error.what
 
 
 def order(n: int, seed: int, epoch: int, repeats: int = 1) -> list[int]:

@@ -103,7 +103,9 @@ def train_bundle(
 
 
 def _choose_threshold(bundle: Bundle, validation: Samples, policy: str) -> None:
-    found = bundle.probabilities(np.stack([image.numpy() for image in validation.images]))
+    step = 256  # not all at once: they may be more than fits into memory
+    parts = [validation.images[start : start + step] for start in range(0, len(validation), step)]
+    found = np.concatenate([bundle.probabilities(np.stack([one.numpy() for one in part])) for part in parts])
     scores = found[:, bundle.classes.index(bundle.positive)]
     truth = np.asarray(validation.targets) == bundle.classes.index(bundle.positive)
     bundle.threshold = float(points.choose(scores, truth, policy))

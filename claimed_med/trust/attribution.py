@@ -108,7 +108,8 @@ def _guided_grad_cam(question: Question) -> Floats:
 
 def _occlusion(question: Question) -> Floats:
     network, image, baseline = _ready(question)
-    window = [max(2, length // 8) for length in image.shape[2:]]
+    part = 8 if image.ndim == 4 else 4  # 225 or 343 changed images; windows of an eighth would be 3,375 in a volume
+    window = [max(2, length // part) for length in image.shape[2:]]
     strides = [max(1, length // 2) for length in window]
     with torch.no_grad():
         made = attr.Occlusion(network).attribute(

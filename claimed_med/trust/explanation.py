@@ -12,6 +12,7 @@ from torch import nn
 
 from claimed_med.errors import ContractError
 from claimed_med.imaging.lungfield import lung_field
+from claimed_med.imaging.marker import marker_side
 from claimed_med.trust import fidelity, plot
 from claimed_med.trust.ablation import Floats, Probabilities
 from claimed_med.trust.attribution import METHODS, Question, explain
@@ -20,6 +21,7 @@ from claimed_med.trust.metric import Metric, shown
 from claimed_med.trust.page import Page
 from claimed_med.trust.shortcut import outside
 
+UNKNOWN = "unknown"
 _MEASURED = ("deletion", "insertion", "infidelity", "sensitivity", "randomisation_correlation")
 
 
@@ -75,6 +77,11 @@ def places(image: Floats, place: str) -> dict[str, npt.NDArray[np.bool_]]:
         return {"body": mean > mean.min() + 0.1 * (mean.max() - mean.min())}
     found = lung_field(image[0])
     return {"lungs": found.lungs, "body": found.body} if place == "lungs" else {"body": found.body}
+
+
+def mark(image: Floats, masks: Mapping[str, npt.NDArray[np.bool_]]) -> str:
+    """Where a radiograph has a mark of lead beside the lungs; `unknown` where no lungs were asked for."""
+    return marker_side(image[0], masks["lungs"]) if "lungs" in masks else UNKNOWN
 
 
 def explain_one(

@@ -41,7 +41,7 @@ def explain_predictions(
     methods: list[str] = ["region_ablation", "deeplift", "grad_cam"],  # noqa: B006 - never changed
     subset: str = "test",
     n_images: Annotated[int, Interval(1, 10_000)] = 8,
-    attributes: list[str] = ["view", "scanner", "sex"],  # noqa: B006 - never changed
+    attributes: list[str] = ["view", "scanner", "sex", "marker"],  # noqa: B006 - never changed
     place: Literal["lungs", "body", "none"] = "lungs",
     n_regions: Annotated[int, Interval(2, 10_000)] = 40,
     n_samples: Annotated[int, Interval(10, 100_000)] = 200,
@@ -52,8 +52,8 @@ def explain_predictions(
 
     For a seeded sample of images, alike from both called classes: maps by every method, each with its fidelity
     (deletion, insertion, infidelity, sensitivity) and the model-randomisation check. For all images of the subset:
-    what is left of the AUC without the place of the disease, and how well view, scanner or sex predict the output and
-    are betrayed by the score. Where a SEG in `images` refers to an explained image, the pointing check.
+    what is left of the AUC without the place of the disease, and how well view, scanner, sex or a mark of lead predict
+    the output and are betrayed by the score. Where a SEG in `images` refers to an explained image, the pointing check.
 
     Args:
         images: Images of the cohort, and SEG objects of findings where there are any.
@@ -64,7 +64,8 @@ def explain_predictions(
             kernel_shap; the first one counts for the gate.
         subset: Value of split; '' for all rows.
         n_images: Images that are explained.
-        attributes: Columns of the cohort that could be shortcuts.
+        attributes: Columns of the cohort that could be shortcuts; `marker`, where it is no column, is the side on which
+            a mark of lead is seen beside the lungs (with place lungs).
         place: Where the disease can be seen: lungs (frontal chest X-ray), body, or none to leave the check out.
         n_regions: Supervoxels of the model-agnostic methods.
         n_samples: Changed images of LIME and Kernel SHAP.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from claimed_med.errors import ContractError, InputError
 from claimed_med.run import main
 from claimed_med.testing import xrays
 
+ROOT = Path(__file__).resolve().parents[3]
 OPTIONS = {"recipe": "xray_small", "epochs": 1}
 
 
@@ -58,8 +61,24 @@ def test_a_cohort_without_split_is_refused(study):
 
 
 def test_a_patient_in_both_parts_is_refused(study):
-    with pytest.raises(InputError, match="patients are in training and validation"):
+    with pytest.raises(InputError, match="patients are in more than one part"):
         cm.train_classifier(study[0], changed(study[1], patient_key="the same"), **OPTIONS)
+
+
+def test_a_patient_in_training_and_test_is_refused(study):
+    table = study[1].load()
+    keys, split = table["patient_key"].to_numpy().copy(), table["split"]
+    keys[np.flatnonzero(split == "test")[0]] = keys[np.flatnonzero(split == "train")[0]]
+    with pytest.raises(InputError, match="patients are in more than one part"):
+        cm.train_classifier(study[0], changed(study[1], patient_key=keys), **OPTIONS)
+
+
+def test_reading_in_other_processes_changes_no_bit(study):
+    text = (ROOT / "claimed_med/models/recipes/xray_small.toml").read_text()
+    alone = cm.train_classifier(*study, recipe=text, epochs=1).bundle.load()
+    read = cm.train_classifier(*study, recipe=text + "\n[compute]\nreaders = 2\n", epochs=1).bundle.load()
+    assert read.data["pixels_sha256"] == alone.data["pixels_sha256"]
+    assert all(bool((read.weights[name] == alone.weights[name]).all()) for name in alone.weights)
 
 
 def test_images_that_are_missing_are_refused(study):

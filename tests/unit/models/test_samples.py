@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import signal
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
@@ -29,10 +33,42 @@ def test_images_of_two_shapes_are_refused():
         samples.collect(items, where="train", on_image=lambda: None)
 
 
-def test_images_that_do_not_fit_into_memory_are_foretold(monkeypatch):
-    monkeypatch.setattr(samples, "free_memory", lambda: 1000)
-    with pytest.raises(ModelError, match=r"do not fit into memory"):
-        samples.collect([(str(one), _reader()) for one in range(50)], where="train", on_image=lambda: None)
+@dataclass(frozen=True)
+class _Number:
+    """A reader that another process can call."""
+
+    value: float
+    dies: bool = False
+
+    def __call__(self):
+        if self.dies:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.value < 0:
+            return _broken()
+        return torch.full((1, 4, 4), self.value), int(self.value)
+
+
+def _collected(items, **options):
+    return samples.collect(items, where="train", on_image=lambda: None, **options)
+
+
+def test_readers_give_the_same_images_in_the_same_order():
+    items = [(str(one), _Number(float(one))) for one in range(7)]
+    alone, read = _collected(items), _collected(items, readers=2)
+    assert read.keys == alone.keys
+    assert read.digest() == alone.digest()
+
+
+def test_a_reader_that_dies_is_said_at_once():
+    items = [("a", _Number(1.0)), ("sick", _Number(2.0, dies=True)), ("b", _Number(3.0))]
+    with pytest.raises(ModelError, match=r"process that reads images died; got SIGKILL at image sick.*readers"):
+        _collected(items, readers=1)
+
+
+def test_broken_images_are_named_in_order_by_readers_too():
+    items = [("a", _Number(-1.0)), ("b", _Number(1.0)), ("c", _Number(-1.0))]
+    with pytest.raises(InputError, match=r"2 of 3 images.*a: pixels.*c: pixels"):
+        _collected(items, readers=2)
 
 
 def test_every_image_is_seen_once_an_epoch_in_another_order():

@@ -148,6 +148,8 @@ def elements(
         if tag in (END_OF_ITEM, END_OF_SEQUENCE) or (before_pixels and tag in PIXEL_DATA):
             return
         vr = None if implicit else _VR_OF.get(data[place + 4 : place + 6])
+        if vr is None and not implicit and data[place + 4 : place + 6].isalpha():
+            vr = "UN"  # a VR that does not exist (yet): PS3.5 6.2.2 has it read like UN
         if vr is None:
             vr, value = vr_of(tag), place + 8
             (length,) = four.unpack_from(data, place + 4)
@@ -166,6 +168,8 @@ def elements(
                 vr = "SQ"
         else:
             after = value + length
+            if vr == "UN" and vr_of(tag) == "SQ":
+                vr = "SQ"
         if after > end:
             raise damaged("an element is longer than the file")
         yield Element(tag, vr, place, value, length, after)
@@ -232,6 +236,13 @@ def vr_of(tag: int) -> str:
         return "LO" if 0x10 <= tag & 0xFFFF <= 0xFF else "UN"
     known = DicomDictionary.get(tag) or _repeater(tag)
     return str(known[0]).split(" or ", maxsplit=1)[0] if known else "UN"
+
+
+@cache
+def vrs_of(tag: int) -> frozenset[str]:
+    """All VRs that a tag may have by the dictionary."""
+    known = DicomDictionary.get(tag) or _repeater(tag)
+    return frozenset(str(known[0]).split(" or ")) if known else frozenset({vr_of(tag)})
 
 
 @cache

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from datetime import date, timedelta
 from functools import lru_cache
 
@@ -16,6 +17,7 @@ from claimed_med.secret import secret
 
 SHORTEST_SECRET = 16
 DICOM_ROOT = "1.2.840.10008."
+_REST = re.compile(r"\d*(?:\.\d*)?(?:[+-]\d{4})?\s*")  # time of day, fraction and zone
 
 
 class Keys:
@@ -81,6 +83,8 @@ def _moved(value: str, n_days: int) -> str:
     try:
         moved = date(int(digits[:4]), int(digits[4:6] or 1), int(digits[6:8] or 1)) - timedelta(days=n_days)
     except (ValueError, OverflowError):
+        return ""
+    if not _REST.fullmatch(digits[8:]):
         return ""
     kept = min(8, len(digits[:8]) // 2 * 2)
     return moved.strftime("%Y%m%d")[:kept].rjust(4, "0") + digits[8:] if len(digits) >= 4 else ""

@@ -106,8 +106,11 @@ class Deidentifier:
                 raise RefusedError("de-identification", "an identifier is left that cannot be taken out")
         sop_uid = self._text_of(chunks.get(_SOP_INSTANCE, b""), stored.encoding)
         if not sop_uid:
-            sop_uid = self.keys.uid(f"without identifier {self.keys.name('content', data)}")
+            told = stored.sop_uid if self.profile.has("retain_uids") else self.keys.uid(stored.sop_uid)
+            sop_uid = told or self.keys.uid(f"without identifier {self.keys.name('content', data)}")
             chunks[_SOP_INSTANCE] = encoded(_SOP_INSTANCE, "UI", sop_uid.encode(), stored.encoding)
+        if sop_class and not self._text(stored.data, top.get(_SOP_CLASS)):
+            chunks[_SOP_CLASS] = encoded(_SOP_CLASS, "UI", sop_class.encode(), stored.encoding)
         chunks |= values.statements(self.profile, stored.encoding)
         body = b"".join(chunks[tag] for tag in sorted(chunks))
         return Deidentified(file_of(body, stored.syntax, sop_class, sop_uid), sop_uid, counts)

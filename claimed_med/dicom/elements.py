@@ -31,6 +31,7 @@ IMPLICIT, EXPLICIT, BIG, DEFLATED = (
 DICOMDIR = "1.2.840.10008.1.3.10"
 MOST_INFLATED = 1 << 30
 _LAST_FIRST_GROUP = 0x20
+_CLASS, _INSTANCE, _SYNTAX = 0x00020002, 0x00020003, 0x00020010
 _LONG = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"})
 _KNOWN = _LONG | frozenset("AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())
 _TWO, _FOUR = (
@@ -73,6 +74,7 @@ class Stored:
         encoding: Of the data set.
         syntax: Transfer syntax UID.
         sop_class: Media storage SOP class UID of the file meta information, or ''.
+        sop_uid: Media storage SOP instance UID, or ''.
     """
 
     data: bytes
@@ -80,6 +82,7 @@ class Stored:
     encoding: Encoding
     syntax: str
     sop_class: str
+    sop_uid: str = ""
 
 
 def damaged(what: str) -> InputError:
@@ -94,20 +97,16 @@ def open_bytes(data: bytes) -> Stored:
         InputError: The bytes are no DICOM file, or inflate to more than 1 GiB.
     """
     start = 132 if data[128:132] == b"DICM" else 0
-    syntax = sop_class = ""
+    told: dict[int, str] = {}
     place = start
     meta = Encoding()
     while data[place : place + 2] == b"\x02\x00":
         element = next(elements(data, place, len(data), meta), None)
         if element is None:
             break
-        if element.tag == 0x00020010:
-            syntax = _uid(data, element)
-        elif element.tag == 0x00020002:
-            sop_class = _uid(data, element)
+        told[element.tag] = _uid(data, element)
         place = element.end
-    if not syntax:
-        syntax = _guessed(data, place)
+    syntax = told.get(_SYNTAX, "") or _guessed(data, place)
     if syntax == DEFLATED:
         inflater = zlib.decompressobj(-zlib.MAX_WBITS)
         try:
@@ -119,7 +118,7 @@ def open_bytes(data: bytes) -> Stored:
         place = 0
     if place >= len(data):
         raise damaged("there is no data set")
-    return Stored(data, place, Encoding(syntax == IMPLICIT, syntax == BIG), syntax, sop_class)
+    return Stored(data, place, Encoding(syntax == IMPLICIT, syntax == BIG), syntax, told.get(_CLASS, ""), told.get(_INSTANCE, ""))
 
 
 def elements(

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import re
 from datetime import date, timedelta
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from claimed_med.errors import InputError
 from claimed_med.secret import secret
@@ -66,8 +67,18 @@ class Keys:
 
 
 def keys_from_environment(max_shift_days: int) -> Keys:
-    """The keys of this project: see `claimed_med.secret`."""
-    return Keys(secret(), max_shift_days)
+    """The keys of this project: see `claimed_med.secret`; a short secret is warned of once."""
+    keys = Keys(secret(), max_shift_days)
+    if keys.is_short:
+        _warn_of_short_secret()
+    return keys
+
+
+@cache
+def _warn_of_short_secret() -> None:
+    logging.getLogger(__name__).warning(
+        "the secret is shorter than %d bytes and could be guessed: use a longer one", SHORTEST_SECRET
+    )
 
 
 def shifted(value: str, n_days: int) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from claimed_med.dicom import deid_values as values
 from claimed_med.dicom.deid_profile import Plan, Profile
-from claimed_med.dicom.deid_text import PATTERNS
+from claimed_med.dicom.deid_patterns import identifies
 from claimed_med.dicom.elements import (
     PIXEL_DATA,
     Element,
@@ -111,11 +111,11 @@ class _Check:
             self._find(keyword, "names somebody")
         elif action == "C" and one.vr in _PROSE:
             decoded, _ = values.decoded(self.data[one.value : one.end], charset)
-            if any(pattern.search(decoded) for pattern in PATTERNS):
+            if identifies(decoded):
                 self._find(keyword, "holds a date, number, address or the like")
 
     def _dummy(self, one: Element, keyword: str, encoding: Encoding) -> bytes:
-        return values.dummy(one.vr, keyword, one.end - one.value, encoding).strip(b" \0")
+        return values.dummy(one.vr, keyword, self.data[one.value : one.end], encoding).strip(b" \0")
 
     def _private(self, one: Element, creators: dict[int, str]) -> None:
         if one.tag & 0xFF00 == 0:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from claimed_med.dicom.deid_profile import Profile
 
 _CONCEPT, _VALUE_TYPE, _CODE, _SCHEME = 0x0040A043, 0x0040A040, 0x00080100, 0x00080102
+# Sequences whose items are content items: of reports, acquisition context, specimen preparation, implant assessments.
+CONTENT_SEQUENCES = frozenset({0x0040A730, 0x00400555, 0x00400612, 0x00400440})
 # Value type -> (tag of the value, VR)
 _VALUES = {
     "TEXT": (0x0040A160, "UT"),
@@ -88,12 +90,12 @@ class ContentRules:
         if vr == "UI":
             new = raw if self.profile.has("retain_uids") else values.renamed(raw, owner.keys)
         elif action == "D":
-            new = values.dummy(vr, "", len(raw), walk.encoding)
+            new = values.dummy(vr, "", raw, walk.encoding)
         elif vr in {"DA", "DT"} and self.profile.dates == "K":
             new = raw
         else:
             new = values.cleaned(raw, vr, charset, self.profile, owner.identifiers, owner.shift_days)
-        return encoded(one.tag, one.vr, new or values.dummy(vr, "", len(raw), walk.encoding), walk.encoding)
+        return encoded(one.tag, one.vr, new or values.dummy(vr, "", raw, walk.encoding), walk.encoding)
 
     @staticmethod
     def _concept(walk: Any, sequence: Element | None) -> tuple[str, str]:

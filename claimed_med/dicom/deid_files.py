@@ -16,7 +16,7 @@ from claimed_med.workers import WorkerDied, map_tasks, n_cores
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from claimed_med.dicom.deid_text import Identifiers
+    from claimed_med.dicom.deid_identifiers import Identifiers
 
 FILES_A_WORKER = 32
 
@@ -84,7 +84,8 @@ def deidentify_files(files: Sequence[Path], profile: str, out: Path) -> list[Out
     patients = {one.patient_key for one in looks}
     if len(patients) != 1:
         raise InputError("de-identification", "the files must be of one patient", got=f"{len(patients)} patients")
-    work = _Work(profile, deid_gather.gather(looks), patients.pop(), out)
+    identifiers = deid_gather.gather(looks, deid_profile.load(profile))
+    work = _Work(profile, identifiers, patients.pop(), out)
     n_workers = min(n_cores(), len(files) // FILES_A_WORKER)
     if n_workers < 2:
         return work(files)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from claimed_med.dicom.deid_text import Identifiers
+from claimed_med.dicom.deid_identifiers import Identifiers
+from claimed_med.dicom.deid_profile import Plan
 from claimed_med.dicom.deid_values import decoded
-from claimed_med.dicom.elements import Encoding, elements, inner_encoding, items, open_bytes
+from claimed_med.dicom.elements import Encoding, elements, inner_encoding, items, open_bytes, vr_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+
+    from claimed_med.dicom.deid_profile import Profile
 
 # Attributes beside PN whose values name a person, a place or a case.
 _VALUES = {
@@ -44,7 +47,7 @@ _VALUES = {
     0x00402010: "OrderCallbackPhoneNumber",
 }
 _NAMES = frozenset({0x00101001, 0x00101005, 0x00101060, 0x00102297})
-_BULK = frozenset({0x52009229, 0x52009230, 0x00081115, 0x00081140, 0x00082112, 0x0040A730})
+_BULK = frozenset({0x52009229, 0x52009230, 0x00081115, 0x00081140, 0x00082112})
 _CHARSET = 0x00080005
 HEAD_BYTES = 1 << 17
 _PATIENT_ID, _NAME, _BIRTH, _STUDY, _SOP, _CLASS = (
@@ -66,14 +69,14 @@ class Look:
         sop_uid: SOPInstanceUID, or ''.
         sop_class: SOP class UID, or ''.
         study_uid: StudyInstanceUID, or ''.
-        named: (kind, value): what names a person or place in it.
+        named: (tag, value): what names a person, a place or a case in it.
     """
 
     patient_key: str
     sop_uid: str
     sop_class: str
     study_uid: str
-    named: tuple[tuple[str, str], ...]
+    named: tuple[tuple[int, str], ...]
 
 
 def look(data: bytes) -> Look:
@@ -84,12 +87,12 @@ def look(data: bytes) -> Look:
     """
     stored = open_bytes(data)
     told: dict[int, str] = {}
-    named: list[tuple[str, str]] = []
+    named: list[tuple[int, str]] = []
     _walk(stored.data, stored.start, len(stored.data), stored.encoding, "", told, named)
     parts = [told.get(tag, "") for tag in (_NAME, _BIRTH)]
     key = told.get(_PATIENT_ID) or ("\x1f".join(parts) if any(parts) else f"study {told.get(_STUDY, '')}")
     return Look(
-        key, told.get(_SOP, ""), told.get(_CLASS) or stored.sop_class, told.get(_STUDY, ""), tuple(dict.fromkeys(named))
+        key, told.get(_SOP) or stored.sop_uid, told.get(_CLASS) or stored.sop_class, told.get(_STUDY, ""), tuple(dict.fromkeys(named))
     )
 
 
@@ -113,11 +116,25 @@ def look_at_file(path: Path) -> Look:
             return look(head + rest)
 
 
-def gather(looks: Iterable[Look]) -> Identifiers:
-    """Everything that names the patient or those around, over all objects."""
+def gather(looks: Iterable[Look], profile: Profile) -> Identifiers:
+    """Everything that names the patient or those around, over all objects.
+
+    Args:
+        looks: Of all objects of one patient.
+        profile: What it keeps on purpose is no identifier.
+    """
+    plan = Plan(profile, "")
     found = Identifiers()
-    for kind, value in sorted({pair for one in looks for pair in one.named}):
-        (found.add_name if kind == "name" else found.add_value)(value)
+    for tag, value in sorted({pair for one in looks for pair in one.named}):
+        if not tag >> 16 & 1 and plan.action(tag, "") == "K":
+            continue
+        if tag == _BIRTH:
+            if profile.dates != "K":
+                found.add_birth_date(value)
+        elif tag in _VALUES:
+            found.add_value(value)
+        else:
+            found.add_name(value)
     return found
 
 
@@ -128,7 +145,7 @@ def _walk(
     encoding: Encoding,
     charset: str,
     told: dict[int, str],
-    named: list[tuple[str, str]],
+    named: list[tuple[int, str]],
 ) -> None:
     for one in elements(data, start, end, encoding, before_pixels=True):
         tag = one.tag
@@ -139,10 +156,11 @@ def _walk(
                 inner = inner_encoding(data, one, encoding)
                 for first, last in items(data, one, inner):
                     _walk(data, first, last, inner, charset, {}, named)
-        elif one.vr == "PN" or tag in _VALUES or tag in _NAMES:
+        elif "PN" in {one.vr, vr_of(tag)} or tag in _VALUES or tag in _NAMES:
             text = decoded(data[one.value : one.end], charset)[0]
             told.setdefault(tag, text.strip())
-            kind = "name" if one.vr == "PN" or tag in _NAMES else "value"
-            named.extend((kind, part.strip()) for part in text.split("\\") if part.strip())
+            named.extend((tag, part.strip()) for part in text.split("\\") if part.strip())
         elif tag in {_BIRTH, _STUDY, _SOP, _CLASS}:
             told.setdefault(tag, data[one.value : one.end].decode("latin-1").strip(" \0"))
+            if tag == _BIRTH:
+                named.append((tag, told[tag]))

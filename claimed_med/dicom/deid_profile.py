@@ -104,7 +104,7 @@ def table() -> dict[str, Any]:
 
 def names() -> list[str]:
     """The profiles that come with the project."""
-    return sorted(one.stem for one in HOME.glob("*.toml") if one.stem != "safe_private")
+    return ["research", "strict"]
 
 
 def load(given: str) -> Profile:
@@ -212,7 +212,7 @@ class Plan:
     def _by_table(self, tag: int) -> str:
         rule = rule_of(tag)
         if rule is None:
-            return ""
+            return beyond().get(tag, "")
         told: list[str] = [rule.get("options", {}).get(one, "") for one in self.profile.options]
         cleans = rule.get("options", {}).get("clean_descriptors") if self.profile.has("clean_descriptors") else ""
         return str(cleans or ("K" if "K" in told else "") or ("C" if "C" in told else "") or rule["basic"])
@@ -222,7 +222,7 @@ class Plan:
         keyword = keyword_of(tag)
         if vr == "PN":
             return "X/Z/D"
-        if vr in {"DA", "DT"}:
+        if vr in {"DA", "DT"} or (vr == "TM" and self.profile.dates == "X/Z/D"):
             return self.profile.dates
         if vr == "UI":
             structural = keyword.endswith(("ClassUID", "SyntaxUID")) or keyword in _CODES
@@ -230,6 +230,13 @@ class Plan:
         if vr == "UR" or not keyword_for_tag(tag):
             return "X"
         return "C" if vr in _FREE_TEXT or vr == "AS" else "K"
+
+
+@cache
+def beyond() -> dict[int, str]:
+    """Tag -> basic action of attributes that identify although the standard's table does not list them."""
+    told = tomllib.loads((HOME / "beyond.toml").read_text(encoding="utf-8"))
+    return {int(tag): action for keyword, action in told.items() if (tag := tag_for_keyword(keyword)) is not None}
 
 
 @cache
@@ -247,19 +254,33 @@ def rule_of(tag: int) -> dict[str, Any] | None:
 
 
 def explained(profile: Profile, sop_class_uid: str = "") -> list[dict[str, str]]:
-    """What a profile does to each attribute of the table: tag, name, action, and why.
+    """What a profile does to each attribute that a rule names: tag, name, action, and why.
 
     Args:
         profile: The profile.
         sop_class_uid: Of the objects in question; decides X/Z/D choices.
     """
     plan = Plan(profile, sop_class_uid)
+    table_rules = {name: rule for name, rule in table()["attributes"].items() if name != "PRIVATE"}
+    named = {f"{tag:08X}" for tag in profile.exceptions.keys() | beyond().keys()} - table_rules.keys()
     rows = []
-    for name, rule in sorted(table()["attributes"].items()):
-        tag = int(name.replace("x", "0"), 16) if name != "PRIVATE" else 0
-        action = plan.action(tag, "") if tag else ("C" if profile.has("retain_safe_private") else "X")
-        options = [one for one in profile.options if one in rule.get("options", {})]
-        why = "exception of the profile" if tag in profile.exceptions else f"basic profile {rule['basic']}"
-        why += f"; {', '.join(options)}" if options else ""
+    for name in sorted({*table_rules, *named}):
+        tag = int(name.replace("x", "0"), 16)
+        rule = table_rules.get(name, {"name": keyword_of(tag)})
+        action = plan.action(tag, "")
+        why = _why(profile, tag, rule)
         rows.append({"tag": name, "name": rule["name"], "action": action, "does": ACTIONS[action], "why": why})
-    return rows
+    private = "K" if profile.private else "X"
+    what = f"{sum(map(len, profile.private.values()))} elements of {len(profile.private)} creators stay, all others go"
+    does = what if profile.private else ACTIONS["X"]
+    return [*rows, {"tag": "PRIVATE", "name": "Private Attributes", "action": private, "does": does, "why": "basic X"}]
+
+
+def _why(profile: Profile, tag: int, rule: dict[str, Any]) -> str:
+    if tag in PSEUDONYMS:
+        return "the pseudonym is derived with the secret"
+    if tag in profile.exceptions:
+        return "exception of the profile"
+    told = [f"{one} {action}" for one, action in rule.get("options", {}).items() if profile.has(one)]
+    basic = rule.get("basic")
+    return "; ".join([f"basic {basic}" if basic else "beyond the table: identifies all the same", *told])

@@ -9,13 +9,14 @@ from pydicom.charset import convert_encodings, decode_bytes, encode_string
 from pydicom.valuerep import TEXT_VR_DELIMS
 
 from claimed_med.dicom import deid_text
+from claimed_med.dicom.deid_document import empty_like
 from claimed_med.dicom.elements import Encoding, encoded, sequence_of
 from claimed_med.dicom.header import quiet
 from claimed_med.dicom.pseudonyms import shifted
 
 if TYPE_CHECKING:
     from claimed_med.dicom.deid_profile import Profile
-    from claimed_med.dicom.deid_text import Identifiers
+    from claimed_med.dicom.deid_identifiers import Identifiers
     from claimed_med.dicom.pseudonyms import Keys
 
 TEXT = frozenset("AE AS CS LO LT PN SH ST UC UT UR".split())
@@ -63,14 +64,16 @@ def renamed(raw: bytes, keys: Keys) -> bytes:
     return "\\".join(keys.uid(one.strip(" \0")) for one in raw.decode("latin-1").split("\\")).encode()
 
 
-def dummy(vr: str, keyword: str, length: int, encoding: Encoding) -> bytes:
-    """A value that says nothing, but is valid for the VR."""
+def dummy(vr: str, keyword: str, raw: bytes, encoding: Encoding) -> bytes:
+    """A value that says nothing, but is valid for the VR; of bulk data one of the same kind or length as `raw`."""
     if keyword in _FITTING:
         return _FITTING[keyword].encode()
+    if keyword == "EncapsulatedDocument":
+        return empty_like(raw)
     if vr in _NUMBERS:
         return struct.pack((">" if encoding.big else "<") + _NUMBERS[vr], 0)
     if vr in {"OB", "OW", "OF", "OD", "OL", "OV", "UN"}:
-        return bytes(length)
+        return bytes(len(raw))
     return _DUMMIES.get(vr, "ANONYMIZED").encode()
 
 
@@ -103,9 +106,9 @@ def cleaned(
     if vr not in TEXT or vr == "PN":
         return b"" if vr in {"OB", "OW", "UN", "PN"} else raw
     text, encodings = decoded(raw, charset)
-    free = vr in _PROSE and profile.free_text == "vocabulary"
-    parts = [text] if vr in _PROSE or vr == "UT" else text.split("\\")
-    kept = [deid_text.clean(one, identifiers, vocabulary=free and keyword != "TextString") for one in parts]
+    free = vr in _PROSE and profile.free_text == "vocabulary" and keyword != "TextString"
+    parts = [text] if vr in _PROSE else text.split("\\")
+    kept = [deid_text.clean(one, identifiers, "prose" if free else "descriptor") for one in parts]
     if kept == parts:
         return raw
     with quiet():

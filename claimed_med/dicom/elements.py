@@ -31,6 +31,7 @@ IMPLICIT, EXPLICIT, BIG, DEFLATED = (
 DICOMDIR = "1.2.840.10008.1.3.10"
 MOST_INFLATED = 1 << 30
 _LAST_FIRST_GROUP = 0x20
+_CLASS, _INSTANCE, _SYNTAX = 0x00020002, 0x00020003, 0x00020010
 _LONG = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"})
 _KNOWN = _LONG | frozenset("AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())
 _TWO, _FOUR = (
@@ -73,6 +74,7 @@ class Stored:
         encoding: Of the data set.
         syntax: Transfer syntax UID.
         sop_class: Media storage SOP class UID of the file meta information, or ''.
+        sop_uid: Media storage SOP instance UID, or ''.
     """
 
     data: bytes
@@ -80,6 +82,7 @@ class Stored:
     encoding: Encoding
     syntax: str
     sop_class: str
+    sop_uid: str = ""
 
 
 def damaged(what: str) -> InputError:
@@ -94,20 +97,16 @@ def open_bytes(data: bytes) -> Stored:
         InputError: The bytes are no DICOM file, or inflate to more than 1 GiB.
     """
     start = 132 if data[128:132] == b"DICM" else 0
-    syntax = sop_class = ""
+    told: dict[int, str] = {}
     place = start
     meta = Encoding()
     while data[place : place + 2] == b"\x02\x00":
         element = next(elements(data, place, len(data), meta), None)
         if element is None:
             break
-        if element.tag == 0x00020010:
-            syntax = _uid(data, element)
-        elif element.tag == 0x00020002:
-            sop_class = _uid(data, element)
+        told[element.tag] = _uid(data, element)
         place = element.end
-    if not syntax:
-        syntax = _guessed(data, place)
+    syntax = told.get(_SYNTAX, "") or _guessed(data, place)
     if syntax == DEFLATED:
         inflater = zlib.decompressobj(-zlib.MAX_WBITS)
         try:
@@ -119,7 +118,7 @@ def open_bytes(data: bytes) -> Stored:
         place = 0
     if place >= len(data):
         raise damaged("there is no data set")
-    return Stored(data, place, Encoding(syntax == IMPLICIT, syntax == BIG), syntax, sop_class)
+    return Stored(data, place, Encoding(syntax == IMPLICIT, syntax == BIG), syntax, told.get(_CLASS, ""), told.get(_INSTANCE, ""))
 
 
 def elements(
@@ -148,6 +147,8 @@ def elements(
         if tag in (END_OF_ITEM, END_OF_SEQUENCE) or (before_pixels and tag in PIXEL_DATA):
             return
         vr = None if implicit else _VR_OF.get(data[place + 4 : place + 6])
+        if vr is None and not implicit and data[place + 4 : place + 6].isalpha():
+            vr = "UN"  # a VR that does not exist (yet): PS3.5 6.2.2 has it read like UN
         if vr is None:
             vr, value = vr_of(tag), place + 8
             (length,) = four.unpack_from(data, place + 4)
@@ -166,6 +167,8 @@ def elements(
                 vr = "SQ"
         else:
             after = value + length
+            if vr == "UN" and vr_of(tag) == "SQ":
+                vr = "SQ"
         if after > end:
             raise damaged("an element is longer than the file")
         yield Element(tag, vr, place, value, length, after)
@@ -232,6 +235,13 @@ def vr_of(tag: int) -> str:
         return "LO" if 0x10 <= tag & 0xFFFF <= 0xFF else "UN"
     known = DicomDictionary.get(tag) or _repeater(tag)
     return str(known[0]).split(" or ", maxsplit=1)[0] if known else "UN"
+
+
+@cache
+def vrs_of(tag: int) -> frozenset[str]:
+    """All VRs that a tag may have by the dictionary."""
+    known = DicomDictionary.get(tag) or _repeater(tag)
+    return frozenset(str(known[0]).split(" or ")) if known else frozenset({vr_of(tag)})
 
 
 @cache

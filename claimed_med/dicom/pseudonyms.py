@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
+import re
 from datetime import date, timedelta
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from claimed_med.errors import InputError
 from claimed_med.secret import secret
 
 SHORTEST_SECRET = 16
 DICOM_ROOT = "1.2.840.10008."
+_REST = re.compile(r"\d*(?:\.\d*)?(?:[+-]\d{4})?\s*")  # time of day, fraction and zone
 
 
 class Keys:
@@ -64,8 +67,18 @@ class Keys:
 
 
 def keys_from_environment(max_shift_days: int) -> Keys:
-    """The keys of this project: see `claimed_med.secret`."""
-    return Keys(secret(), max_shift_days)
+    """The keys of this project: see `claimed_med.secret`; a short secret is warned of once."""
+    keys = Keys(secret(), max_shift_days)
+    if keys.is_short:
+        _warn_of_short_secret()
+    return keys
+
+
+@cache
+def _warn_of_short_secret() -> None:
+    logging.getLogger(__name__).warning(
+        "the secret is shorter than %d bytes and could be guessed: use a longer one", SHORTEST_SECRET
+    )
 
 
 def shifted(value: str, n_days: int) -> str:
@@ -81,6 +94,8 @@ def _moved(value: str, n_days: int) -> str:
     try:
         moved = date(int(digits[:4]), int(digits[4:6] or 1), int(digits[6:8] or 1)) - timedelta(days=n_days)
     except (ValueError, OverflowError):
+        return ""
+    if not _REST.fullmatch(digits[8:]):
         return ""
     kept = min(8, len(digits[:8]) // 2 * 2)
     return moved.strftime("%Y%m%d")[:kept].rjust(4, "0") + digits[8:] if len(digits) >= 4 else ""

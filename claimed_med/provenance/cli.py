@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from claimed_med.errors import OutputError
+from claimed_med.provenance import border
 from claimed_med.provenance import trace as tracing
 from claimed_med.provenance.verify import verify
 
@@ -21,7 +22,10 @@ def main(words: list[str]) -> int:
     show.add_argument("--format", choices=("table", "mermaid", "json"), default="table")
     check = commands.add_parser("verify", help="recompute all digests and name every file that changed")
     check.add_argument("folder", type=Path, help="an output folder, or any folder above some")
+    border.declare(commands)
     arguments = parser.parse_args(words)
+    if "action" in arguments:
+        return int(arguments.action(arguments))
     return _show(arguments.place, arguments.format) if arguments.command == "show" else _verify(arguments.folder)
 
 

@@ -91,7 +91,7 @@ def deidentified(data, profile="research", secret=SECRET, others=()):
     chosen = deid_profile.load(profile)
     looks = [deid_gather.look(one) for one in (data, *others)]
     keys = Keys(secret, chosen.max_shift_days)
-    made = Deidentifier(chosen, keys, deid_gather.gather(looks), looks[0].patient_key).clean(data)
+    made = Deidentifier(chosen, keys, deid_gather.gather(looks, chosen), looks[0].patient_key).clean(data)
     return made, dcmread(BytesIO(made.data))
 
 

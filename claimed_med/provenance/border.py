@@ -1,0 +1,138 @@
+"""Traces over the border that de-identification is: forward with the secret, backward with the link table.
+
+A record of the border names its sources by HMAC only, and its objects bear derived UIDs. Who holds the secret computes
+both from an original and finds what became of it (`lineage forward`); who holds the link table and its key finds the
+original of an object (`lineage backward`). Only UIDs are printed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from claimed_med import lineage
+from claimed_med.errors import InputError
+from claimed_med.payload import LINEAGE
+from claimed_med.secret import keyed_hash, secret
+
+if TYPE_CHECKING:
+    import argparse
+
+_UID = re.compile(r"[0-9.]{1,64}")
+
+
+@dataclass
+class Forward:
+    """What became of an original.
+
+    Attributes:
+        new_uid: Its SOPInstanceUID behind the border.
+        runs: Folders whose record names it as a source, or leads back to such a record: {"folder", "component", "port"}.
+        files: Files of these folders that bear the new UID.
+    """
+
+    new_uid: str
+    runs: list[dict[str, str]] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+
+
+def forward(original: str, folder: Path) -> Forward:
+    """Find what became of an original object.
+
+    Args:
+        original: A file, or a SOPInstanceUID.
+        folder: Where the outputs of runs lie, at any depth.
+
+    Raises:
+        InputError: The file has no SOPInstanceUID.
+    """
+    from claimed_med.dicom.pseudonyms import Keys
+
+    uid = _uid_of(original)
+    found = Forward(Keys(secret()).uid(uid))
+    crossed, origins = keyed_hash("uid", uid), set()
+    records = [(path.parent, record) for path in sorted(folder.rglob(LINEAGE)) if (record := lineage.read(path.parent))]
+    for place, record in records:
+        keys = {one.key for one in record.units if any(crossed in told.get("sop_uids", []) for told in one.inputs.values())}
+        if keys:
+            origins.add(record.digest())
+            _note(found, folder, place, record)
+    for place, record in records:
+        if origins & record.ancestors.keys():
+            _note(found, folder, place, record)
+    return found
+
+
+def backward(derived: str, links: Path) -> dict[str, Any]:
+    """The original of a de-identified object.
+
+    Args:
+        derived: A file, or a SOPInstanceUID.
+        links: Port folder of link-identities.
+
+    Returns:
+        Its UIDs as they are, and as they were where the table knows them.
+
+    Raises:
+        InputError: The table does not know it, or was sealed with another key.
+    """
+    from claimed_med.dicom.deid_links import unseal
+    from claimed_med.handles import Report
+
+    table = unseal(Report(links).each().values())
+    uid = _uid_of(derived)
+    references = _references(Path(derived)) if Path(derived).is_file() else []
+    known = {one: table.uids[one] for one in [uid, *references] if one in table.uids}
+    if not known:
+        raise InputError("lineage backward", "the link table knows neither the object nor what it refers to")
+    return {"uid": uid, "originals": known}
+
+
+def declare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the commands `forward` and `backward`."""
+    onward = commands.add_parser("forward", help="what became of an original on the other side of de-identification")
+    onward.add_argument("original", help="a DICOM file, or a SOPInstanceUID")
+    onward.add_argument("folder", type=Path, help="where outputs of runs lie")
+    onward.set_defaults(action=_forward)
+    back = commands.add_parser("backward", help="the original of a de-identified object, by the link table")
+    back.add_argument("object", help="a DICOM file, or a SOPInstanceUID")
+    back.add_argument("links", type=Path, help="port folder of link-identities")
+    back.set_defaults(action=_backward)
+
+
+def _forward(arguments: argparse.Namespace) -> int:
+    found = forward(arguments.original, arguments.folder)
+    print(json.dumps({"new_uid": found.new_uid, "runs": found.runs, "files": found.files}, indent=1))
+    return 0
+
+
+def _backward(arguments: argparse.Namespace) -> int:
+    print(json.dumps(backward(arguments.object, arguments.links), indent=1))
+    return 0
+
+
+def _note(found: Forward, folder: Path, place: Path, record: lineage.Record) -> None:
+    name = place.relative_to(folder).as_posix()
+    found.runs.append({"folder": name, "component": record.component, "port": record.port})
+    found.files += [
+        f"{name}/{file}" for file, told in sorted(record.files.items()) if told.get("sop_uid") == found.new_uid
+    ]
+
+
+def _uid_of(given: str) -> str:
+    from claimed_med.dicom.deid_gather import look_at_file
+
+    if Path(given).is_file():
+        given = look_at_file(Path(given)).sop_uid
+    if not _UID.fullmatch(given):
+        raise InputError("lineage", "this is neither a DICOM file with a SOPInstanceUID nor a UID")
+    return given
+
+
+def _references(path: Path) -> list[str]:
+    from claimed_med.dicom.deid_links import uids_of
+
+    return sorted(set(uids_of(path.read_bytes())))

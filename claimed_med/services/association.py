@@ -196,7 +196,7 @@ class Association:
         refused = self._negotiate(stream)
         if refused:
             return refused
-        while not self.stopping:
+        while self.busy or not self.stopping:
             self.deadline = time.monotonic() + (self.acceptor.progress_s if self.busy else self.acceptor.idle_s)
             self._acknowledge()
             kind, length = _header(stream)

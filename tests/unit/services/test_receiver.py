@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 import signal
 import subprocess
@@ -28,7 +27,6 @@ from claimed_med.testing.phantoms import write_series
 
 STORED = np.random.default_rng(0).integers(0, 900, (4, 64, 64)).astype(np.uint16)
 MR = "1.2.840.10008.5.1.4.1.1.4"
-DCMTK = Path("/usr/bin")
 
 
 def node_of(receiver, **more):
@@ -50,25 +48,10 @@ def kept_in(folder):
     return {uid_of(path): body_of(path) for path in Path(folder).rglob("*.dcm")}
 
 
-@pytest.fixture
-def dcmtk(tmp_path):
-    """Runs a program of dcmtk: (exit code, what it printed)."""
-    if not (DCMTK / "storescu").is_file():
-        (pytest.fail if os.environ.get("CLAIMED_MED_REQUIRE_SERVERS") == "1" else pytest.skip)("dcmtk is absent")
-
-    def run(program, *words):
-        done = subprocess.run(
-            [str(DCMTK / program), *map(str, words)], capture_output=True, text=True, check=False, timeout=120
-        )
-        return done.returncode, done.stdout + done.stderr
-
-    return run
-
-
 # dcmtk
 
 
-def test_dcmtk_stores_every_object_and_each_keeps_its_bytes(receiving, dcmtk, tmp_path):
+def test_dcmtk_stores_every_object_and_each_keeps_its_bytes(receiving, dcmtk_installed, tmp_path):
     paths = [
         *write_series(tmp_path / "a", STORED, name="a", modality="MR", syntax="implicit"),
         *write_series(tmp_path / "b", STORED, name="b"),
@@ -76,22 +59,22 @@ def test_dcmtk_stores_every_object_and_each_keeps_its_bytes(receiving, dcmtk, tm
     told = []
     with receiving(tmp_path / "in", told.append) as receiver:
         address = ("-aec", "CLAIMED_MED", "127.0.0.1", receiver.port)
-        assert dcmtk("echoscu", *address)[0] == 0
-        assert dcmtk("storescu", "-xi", *address, *paths[:4])[0] == 0
-        assert dcmtk("storescu", "--propose-lossless", *address, *paths[4:])[0] == 0
+        assert dcmtk_installed("echoscu", *address)[0] == 0
+        assert dcmtk_installed("storescu", "-xi", *address, *paths[:4])[0] == 0
+        assert dcmtk_installed("storescu", "--propose-lossless", *address, *paths[4:])[0] == 0
     assert kept_in(tmp_path / "in") == {uid_of(path): body_of(path) for path in paths}
     assert sorted(one.sop_uid for one in told) == sorted(uid_of(path) for path in paths)
     assert all(one.path.is_file() and not one.repeated and one.calling_aet == "STORESCU" for one in told)
 
 
-def test_dcmtk_is_told_what_we_do_not_do(receiving, dcmtk, tmp_path):
+def test_dcmtk_is_told_what_we_do_not_do(receiving, dcmtk_installed, tmp_path):
     with receiving(tmp_path / "in") as receiver:
-        code, words = dcmtk(
+        code, words = dcmtk_installed(
             "findscu", "-S", "-aec", "CLAIMED_MED", "-k", "QueryRetrieveLevel=STUDY", "127.0.0.1", receiver.port
         )
         assert code != 0
         assert "No Acceptable Presentation Contexts" in words
-        code, words = dcmtk("echoscu", "-aec", "NOBODY", "127.0.0.1", receiver.port)
+        code, words = dcmtk_installed("echoscu", "-aec", "NOBODY", "127.0.0.1", receiver.port)
         assert code != 0
         assert "Called AE Title Not Recognized" in words
 

@@ -64,7 +64,7 @@ class Router:
             raise
         self._rules = {one.name: one for one in book.rules}
         self._arrived: queue.SimpleQueue[Arrival] = queue.SimpleQueue()
-        self._stop = threading.Event()
+        self._stop, self._wake = threading.Event(), threading.Event()
         self._pool = ThreadPoolExecutor(book.work.workers, "study")
         self._busy: dict[str, Future[None]] = {}
         self._started_at = time.time()
@@ -88,6 +88,7 @@ class Router:
     def stop(self) -> None:
         """Stop cleanly: runs are stopped, batches on their way are finished, everything is taken down."""
         self._stop.set()
+        self._wake.set()
         if self._thread.is_alive():
             self._thread.join()
         self._pool.shutdown(wait=True)
@@ -99,7 +100,7 @@ class Router:
         """Take down files that a router which was killed had kept, but not taken down."""
         known = self.state.known_names()
         found: list[Arrival] = []
-        for folder in sorted(one for one in self.store.folder.iterdir() if one.is_dir()):
+        for folder in sorted(one for one in self.store.folder.glob("[!.]*") if one.is_dir()):
             names = known.get(folder.name, set())
             found += [_arrival(path) for path in sorted(folder.glob("[!.]*.dcm")) if path.name not in names]
         if found:
@@ -116,7 +117,8 @@ class Router:
             except Exception as error:  # noqa: BLE001 - the router goes on; what failed is tried again
                 _log.error("%s", explain(error, "route")["text"])
                 self._stop.wait(1.0)
-            self._stop.wait(_TICK_S)
+            self._wake.wait(_TICK_S)
+            self._wake.clear()
 
     def _take_down(self) -> None:
         arrivals: list[Arrival] = []
@@ -208,6 +210,7 @@ class Router:
                 running = self.state.study(study.study_uid)
                 if running is not None:
                     self._busy[study.study_uid] = self._pool.submit(self._process, running)
+                    self._busy[study.study_uid].add_done_callback(lambda _: self._wake.set())
 
     def _process(self, study: Study) -> None:
         """Work on one study; every outcome becomes a state."""

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from claimed_med.services.router_state import State, Study
 
 _HOME = Path("router")
-_GRACE_S = 30.0
 
 
 def main(words: Sequence[str]) -> int:
@@ -62,7 +61,7 @@ def _route(given: argparse.Namespace) -> int:
 
     be_silent()
     book = router_rules.load(given.rules)
-    settings = settings_of(book.receiver)
+    settings, grace_s = settings_of(book.receiver)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -74,10 +73,10 @@ def _route(given: argparse.Namespace) -> int:
             router_metrics.serve(router.state, book.work.metrics_port)
         receiver.start()
         try:
-            print(f"port {receiver.port}", flush=True)
+            print(f"listening on port {receiver.port}", flush=True)
             stop.wait()
         finally:
-            receiver.stop(_GRACE_S)
+            receiver.stop(grace_s)
     return 0
 
 

@@ -126,7 +126,8 @@ def _words(rule: RouteRule, study_uid: str, source: Path, out: Path) -> list[str
         if rule.input:
             settings[rule.input] = str(source)
         pairs = [word for name, value in settings.items() for word in ("--set", f"{name}={_text(value)}")]
-        return ["pipeline", "run", rule.pipeline, *pairs, "--out", str(out)]
+        # no cache: it would keep copies of patients' objects in a place of its own
+        return ["pipeline", "run", rule.pipeline, *pairs, "--no-cache", "--out", str(out)]
     contract = component_named(rule.component).contract
     options = {one.name: one for one in contract.settings}
     unknown = sorted(set(settings) - set(options))

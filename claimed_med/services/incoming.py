@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
+import filecmp
+import itertools
 import os
 import re
+import struct
 import threading
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from claimed_med.dicom.elements import BIG, DEFLATED, IMPLICIT, Encoding, elements
 from claimed_med.errors import InputError
-from claimed_med.payload import PARTIAL
+from claimed_med.payload import PARTIAL, sha256_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 HEAD_BYTES = 1 << 20
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
-_STUDY, _SERIES, _INSTANCE = 0x0020000D, 0x0020000E, 0x00080018
+_WANTED = {0x00080016: "sop_class_uid", 0x00080018: "sop_uid", 0x0020000D: "study_uid", 0x0020000E: "series_uid"}
+_LAST = max(_WANTED)
 _LONGEST_UID = 64
 
 
@@ -46,30 +49,42 @@ class Received:
     repeated: bool
 
 
-def identifiers(data_set: bytes, syntax: str) -> dict[str, str]:
-    """Study, series and instance UIDs of an encoded data set; of a deflated one no more than 1 MiB is inflated.
+@dataclass(frozen=True)
+class Identifiers:
+    """What a data set says it is; '' for what it does not say."""
+
+    sop_class_uid: str = ""
+    sop_uid: str = ""
+    study_uid: str = ""
+    series_uid: str = ""
+
+
+def identifiers(head: bytes, syntax: str) -> Identifiers:
+    """Read what a data set is from its first bytes; of a deflated one no more than 1 MiB is inflated.
+
+    Args:
+        head: The data set, or its first MiB.
+        syntax: Transfer syntax UID.
 
     Raises:
-        InputError: The start of the data set cannot be read.
+        InputError: They cannot be read.
     """
     if syntax == DEFLATED:
         try:
-            data_set = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data_set, HEAD_BYTES)
+            head = zlib.decompressobj(-zlib.MAX_WBITS).decompress(head, HEAD_BYTES)
         except zlib.error:
             raise InputError("receiver", "the deflated data set is damaged") from None
-    head = data_set[:HEAD_BYTES]
-    wanted = {_STUDY: "study", _SERIES: "series", _INSTANCE: "instance"}
     found: dict[str, str] = {}
     try:
         for one in elements(head, 0, len(head), Encoding(syntax == IMPLICIT, syntax == BIG), before_pixels=True):
-            if one.tag > _SERIES:
+            if one.tag in _WANTED:
+                found[_WANTED[one.tag]] = head[one.value : one.end].decode("latin-1").strip(" \0")
+            if one.tag >= _LAST:
                 break
-            if one.tag in wanted:
-                found[wanted[one.tag]] = head[one.value : one.end].decode("latin-1").strip(" \0")
-    except InputError:
-        if len(data_set) <= HEAD_BYTES:
-            raise
-    return found
+    except (InputError, RecursionError, struct.error):
+        if len(head) < HEAD_BYTES:
+            raise InputError("receiver", "the data set cannot be read") from None
+    return Identifiers(**found)
 
 
 def checked_uid(text: str) -> str:
@@ -87,20 +102,108 @@ class Store:
     """A folder `<study_uid>/<sop_uid>.dcm`.
 
     Args:
-        folder: Made when it is not there; what a killed receiver left half written goes.
+        folder: Made when it is not there.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(f"*/{PARTIAL}*"):
-            left.unlink()
         self._naming = threading.Lock()
+        self._durable: set[str] = set()  # folders whose own names are on the disk
+        self._numbers = itertools.count()
+
+    def recover(self) -> int:
+        """Remove what a killed receiver left half written; only while no other receiver writes here.
+
+        Returns:
+            How many files went.
+        """
+        left = [one for pattern in (f"{PARTIAL}*", f"*/{PARTIAL}*") for one in self.folder.glob(pattern)]
+        for one in left:
+            one.unlink()
+        return len(left)
+
+    def arrival(self) -> Arrival:
+        """A file that is being received.
+
+        Raises:
+            OSError: It cannot be made.
+        """
+        return Arrival(self, self.folder / f"{PARTIAL}{os.getpid()}-{next(self._numbers)}")
 
     def keep(self, study_uid: str, sop_uid: str, content: bytes) -> tuple[Path, bool]:
-        """Write one object durably.
+        """Write one object durably, as `Arrival.keep` does."""
+        with self.arrival() as arriving:
+            arriving.write(content)
+            return arriving.keep(study_uid, sop_uid)
 
-        The same bytes again are not written again; other bytes under a known SOPInstanceUID are kept beside the first,
+    def holds(self, sop_uid: str) -> bool:
+        """Whether an object is here.
+
+        Raises:
+            InputError: The identifier is no UID.
+        """
+        name = f"{checked_uid(sop_uid)}.dcm"
+        return any((one / name).is_file() for one in self.folder.iterdir() if one.is_dir())
+
+    def place(self, partial: Path, study_uid: str, sop_uid: str) -> tuple[Path, bool]:
+        """Give a file that is whole and synced its name, durably; see `Arrival.keep`."""
+        folder = self.folder / checked_uid(study_uid)
+        final = folder / f"{checked_uid(sop_uid)}.dcm"
+        self._make(folder)
+        if not self._named(partial, final):
+            if _same(final, partial):
+                _sync(folder)  # who wrote it first may not have come so far
+                return final, True
+            final = folder / f"{sop_uid}.{sha256_of(partial)[:12]}.dcm"
+            repeated = not self._named(partial, final)
+            _sync(folder)
+            return final, repeated
+        _sync(folder)
+        return final, False
+
+    def _make(self, folder: Path) -> None:
+        if folder.name in self._durable and folder.is_dir():
+            return
+        folder.mkdir(exist_ok=True)
+        _sync(self.folder)
+        self._durable.add(folder.name)
+
+    def _named(self, partial: Path, final: Path) -> bool:
+        with self._naming:
+            if final.exists():
+                return False
+            partial.rename(final)
+            return True
+
+
+class Arrival:
+    """A file that is being received: hidden, until it is kept; gone at the end of the block, unless it was."""
+
+    def __init__(self, store: Store, partial: Path) -> None:
+        self._store, self._partial = store, partial
+        self._stream = partial.open("xb", buffering=0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.discard()
+
+    def write(self, content: bytes | memoryview) -> None:
+        """Append bytes.
+
+        Raises:
+            OSError: The disk does not take them.
+        """
+        rest = memoryview(content)
+        while rest:
+            rest = rest[self._stream.write(rest) :]
+
+    def keep(self, study_uid: str, sop_uid: str) -> tuple[Path, bool]:
+        """Put the file where it belongs, durably: content first, then its name.
+
+        The same bytes again are not kept twice; other bytes under a known SOPInstanceUID are kept beside the first,
         with the start of their digest in the name, so that nothing is lost or overwritten.
 
         Returns:
@@ -110,38 +213,18 @@ class Store:
             InputError: An identifier is no UID.
             OSError: The disk does not take it.
         """
-        folder = self.folder / checked_uid(study_uid)
-        final = folder / f"{checked_uid(sop_uid)}.dcm"
-        if self._made(folder):
-            _sync(self.folder)
-        partial = folder / f"{PARTIAL}{os.getpid()}-{threading.get_ident()}"
-        try:
-            with partial.open("wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            with self._naming:
-                if final.is_file():
-                    if _same(final, content):
-                        return final, True
-                    final = folder / f"{sop_uid}.{hashlib.sha256(content).hexdigest()[:12]}.dcm"
-                partial.rename(final)
-        finally:
-            partial.unlink(missing_ok=True)
-        _sync(folder)
-        return final, False
+        os.fsync(self._stream.fileno())
+        self._stream.close()
+        return self._store.place(self._partial, study_uid, sop_uid)
 
-    @staticmethod
-    def _made(folder: Path) -> bool:
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            return False
-        return True
+    def discard(self) -> None:
+        """Remove the file, unless it was kept."""
+        self._stream.close()
+        self._partial.unlink(missing_ok=True)
 
 
-def _same(path: Path, content: bytes) -> bool:
-    return path.stat().st_size == len(content) and path.read_bytes() == content
+def _same(one: Path, other: Path) -> bool:
+    return one.stat().st_size == other.stat().st_size and filecmp.cmp(one, other, shallow=False)
 
 
 def _sync(folder: Path) -> None:

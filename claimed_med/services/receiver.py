@@ -1,0 +1,377 @@
+"""Receive DICOM objects over the network (C-STORE and C-ECHO SCP): each is durable before its sender hears of success.
+
+PDUs are read by this package itself: the general purpose library polls several threads for each association, which
+costs more time per object than the disk does.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import ipaddress
+import logging
+import os
+import socket
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pydicom.uid import AllTransferSyntaxes
+
+from claimed_med.dicom.net_tls import Tls, server_context
+from claimed_med.errors import ContractError, InputError
+from claimed_med.services import dimse, pdu
+from claimed_med.services.association import Association, Context, Dropped, Rejection, Sink
+from claimed_med.services.storage import Answer, Limits, StorageService
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Sequence
+
+    from claimed_med.services.incoming import Received, Store
+
+log = logging.getLogger("claimed_med.receiver")
+VERIFICATION = "1.2.840.10008.1.1"
+_STORAGE = (
+    "1.2.840.10008.5.1.4.1.1.",
+    "1.2.840.10008.5.1.4.34.7",
+    "1.2.840.10008.5.1.4.43.",
+    "1.2.840.10008.5.1.4.44.",
+)
+_STANDARD = "1.2.840.10008."
+# JPIP: the pixels stay where they are, and only their address would come
+_ELSEWHERE = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (94, 95, 204, 205))
+_PERMANENT, _TRANSIENT = 1, 2
+_UNKNOWN_CALLED = Rejection("the called AE title is not ours", _PERMANENT, 1, 7)
+_UNKNOWN_CALLING = Rejection("the calling AE title is not allowed", _PERMANENT, 1, 3)
+_OTHER_APPLICATION = Rejection("the application context is not DICOM", _PERMANENT, 1, 2)
+_OTHER_VERSION = Rejection("the protocol version is not supported", _PERMANENT, 2, 2)
+_FULL = Rejection("the limit of associations is reached", _TRANSIENT, 3, 2)
+_WAITING_ROOM = 32  # connections above the limit that are told so; more are closed without a word
+_TICK_S = 0.2
+
+
+@dataclass(frozen=True)
+class ReceiverSettings:
+    """How a receiver behaves.
+
+    Attributes:
+        host: Address to bind to.
+        port: TCP port; 0 for any free one.
+        aet: Our AE title; calls to other titles are rejected.
+        allowed_aets: Calling AE titles that are let in; none: all.
+        allowed_addresses: Addresses or networks that are let in (`10.1.0.0/16`); none: all.
+        tls: Our certificate and key; with a `ca`, clients must show a certificate of it. None: no TLS.
+        max_associations: At one time.
+        max_pdu_bytes: Longest PDU.
+        max_object_bytes: Largest object, as sent and inflated.
+        min_free_bytes: What stays free on the disk.
+        handshake_s: Longest time until an association is agreed on [s].
+        progress_s: Longest time for one PDU inside a message [s].
+        idle_s: Longest time between messages [s].
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 11112
+    aet: str = "CLAIMED_MED"
+    allowed_aets: frozenset[str] = frozenset()
+    allowed_addresses: tuple[str, ...] = ()
+    tls: Tls | None = None
+    max_associations: int = 32
+    max_pdu_bytes: int = 1 << 18
+    max_object_bytes: int = 4 << 30
+    min_free_bytes: int = 1 << 30
+    handshake_s: float = 10.0
+    progress_s: float = 30.0
+    idle_s: float = 300.0
+
+    def __post_init__(self) -> None:
+        """Check what was set.
+
+        Raises:
+            ContractError: It is not allowed.
+        """
+        if not 4096 <= self.max_pdu_bytes <= 1 << 24:
+            raise ContractError(
+                "receiver", "max_pdu_bytes is not allowed", got=self.max_pdu_bytes, allowed="4096-16777216"
+            )
+        if self.max_associations < 1:
+            raise ContractError(
+                "receiver", "max_associations is not allowed", got=self.max_associations, allowed=">= 1"
+            )
+        self.networks()
+        if not self.guarded() and not _is_loopback(self.host):
+            raise ContractError(
+                "receiver",
+                "whoever reaches this address could store objects",
+                do="allow AE titles and addresses, or require client certificates (TLS with an authority)",
+            )
+
+    def guarded(self) -> bool:
+        """Whether strangers are kept out."""
+        certified = self.tls is not None and self.tls.ca is not None
+        return certified or bool(self.allowed_addresses and self.allowed_aets)
+
+    def networks(self) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+        """The allowed addresses as networks.
+
+        Raises:
+            ContractError: One is none.
+        """
+        try:
+            return [ipaddress.ip_network(one, strict=False) for one in self.allowed_addresses]
+        except ValueError:
+            raise ContractError(
+                "receiver", "an allowed address cannot be read", allowed="such as 10.1.2.3 or 10.1.0.0/16"
+            ) from None
+
+
+class Receiver:
+    """A storage SCP on threads of this process, one for each association.
+
+    Args:
+        settings: How it behaves.
+        store: Where objects go; no other receiver may write there.
+        kept: Called with each object after it is durable and before success is answered, also with objects that were
+            there already (`repeated`), from several threads at once. When it raises, the sender gets a failure status
+            and may send again.
+    """
+
+    def __init__(
+        self, settings: ReceiverSettings, store: Store, kept: Callable[[Received], None] | None = None
+    ) -> None:
+        self.settings, self.store = settings, store
+        self.max_pdu_bytes = settings.max_pdu_bytes
+        self.most_dropped_bytes = 2 * settings.max_object_bytes
+        self.handshake_s, self.progress_s, self.idle_s = settings.handshake_s, settings.progress_s, settings.idle_s
+        self._storage = StorageService(store, Limits(settings.max_object_bytes, settings.min_free_bytes), kept)
+        self._networks = settings.networks()
+        self._syntaxes = frozenset(str(one) for one in AllTransferSyntaxes) - _ELSEWHERE
+        self._secure: ssl.SSLContext | None = None
+        self._listening: socket.socket | None = None
+        self._lock_file: int | None = None
+        self._open: dict[Association, threading.Thread] = {}
+        self._inside: set[int] = set()
+        self._guard = threading.Lock()
+        self._stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    @property
+    def port(self) -> int:
+        """The TCP port that is listened on."""
+        return int(self._listening.getsockname()[1]) if self._listening else self.settings.port
+
+    def start(self) -> None:
+        """Listen.
+
+        Raises:
+            InputError: The port cannot be opened, the certificate cannot be used, or another receiver has the folder.
+        """
+        if self.settings.tls is not None:
+            self._secure = _secure(self.settings.tls)
+        self._lock_file = _locked(self.store)
+        self.store.recover()
+        try:
+            self._listening = _listening(self.settings.host, self.settings.port)
+        except OSError as error:
+            self._unlock()
+            raise InputError(
+                "receiver", "cannot listen", got=f"port {self.settings.port} ({type(error).__name__})"
+            ) from None
+        for work in (self._accept, self._watch):
+            self._threads.append(threading.Thread(target=work, name=f"receiver{work.__name__}", daemon=True))
+            self._threads[-1].start()
+        log.info("listening port=%d tls=%s", self.port, "yes" if self._secure else "no")
+
+    def stop(self, grace_s: float = 10.0) -> None:
+        """Take no more associations, let objects that are on their way arrive, then end all.
+
+        Args:
+            grace_s: Longest wait for that [s].
+        """
+        self._stopping.set()
+        if self._listening is not None:
+            with suppress(OSError):
+                self._listening.shutdown(socket.SHUT_RDWR)
+            self._listening.close()
+        for association in self._associations():
+            association.stop()
+        self._join(time.monotonic() + grace_s)
+        for association in self._associations():
+            association.cut()
+        self._join(time.monotonic() + 5.0)
+        for thread in self._threads:
+            thread.join()
+        self._unlock()
+        log.info("stopped")
+
+    # what associations ask
+
+    def check(self, request: pdu.AssociateRequest) -> Rejection | None:
+        """Whether to refuse an association."""
+        if not request.version & 1:
+            return _OTHER_VERSION
+        if request.application != pdu.APPLICATION_CONTEXT:
+            return _OTHER_APPLICATION
+        if request.called != self.settings.aet:
+            return _UNKNOWN_CALLED
+        if self.settings.allowed_aets and request.calling not in self.settings.allowed_aets:
+            return _UNKNOWN_CALLING
+        with self._guard:
+            if len(self._inside) >= self.settings.max_associations:
+                return _FULL
+            self._inside.add(threading.get_ident())
+        return None
+
+    def choose(self, proposal: pdu.Proposal) -> tuple[int, str]:
+        """Result and transfer syntax of a presentation context: the first one that we know."""
+        first = proposal.transfer_syntaxes[0] if proposal.transfer_syntaxes else ""
+        if not _served(proposal.abstract_syntax):
+            return pdu.NO_ABSTRACT_SYNTAX, first
+        for one in proposal.transfer_syntaxes:
+            if one in self._syntaxes:
+                return pdu.ACCEPTED, one
+        return pdu.NO_TRANSFER_SYNTAX, first
+
+    def sink(self, association: Association, request: dimse.Command, context: Context) -> Sink:
+        """What takes the data set of a request."""
+        if request.field == dimse.C_ECHO:
+            return Dropped(Answer(dimse.SUCCESS))
+        if request.field != dimse.C_STORE:
+            return Dropped(Answer(dimse.UNRECOGNISED_OPERATION))
+        if request.sop_class != context.abstract_syntax:
+            return Dropped(Answer(dimse.NO_SUCH_CLASS, "not the SOP class of the presentation context"))
+        if not request.has_data:
+            return Dropped(Answer(dimse.CANNOT_UNDERSTAND, "there is no data set"))
+        return self._storage.begin(request, context.transfer_syntax, association.calling_aet)
+
+    def answered(self, request: dimse.Command, answer: Answer, seconds: float, n_bytes: int) -> None:
+        """A request was answered."""
+        if request.field == dimse.C_STORE and answer.status != dimse.SUCCESS:
+            log.warning(
+                "object=refused status=0x%04X why=%s bytes=%d seconds=%.3f",
+                answer.status,
+                answer.comment.replace(" ", "-"),
+                n_bytes,
+                seconds,
+            )
+
+    # threads
+
+    def _accept(self) -> None:
+        listening = self._listening
+        while listening is not None and not self._stopping.is_set():
+            try:
+                connection, peer = listening.accept()
+            except OSError:
+                if not self._stopping.is_set():
+                    time.sleep(_TICK_S)  # too many open files: wait until some are closed
+                continue
+            address = str(peer[0])
+            with self._guard:
+                crowded = len(self._open) >= self.settings.max_associations + _WAITING_ROOM
+            if crowded or not self._is_allowed(address):
+                log.warning("peer=%s connection=closed why=%s", address, "flood" if crowded else "address")
+                connection.close()
+                continue
+            association = Association(connection, address, self, self._secure)
+            thread = threading.Thread(target=self._serve, args=(association,), daemon=True)
+            with self._guard:
+                self._open[association] = thread
+            thread.start()
+
+    def _serve(self, association: Association) -> None:
+        try:
+            outcome = association.run()
+            log.info("peer=%s association=ended how=%s", association.address, outcome.replace(" ", "-"))
+        except Exception as error:  # noqa: BLE001 - one association must never end the others
+            log.error("peer=%s association=failed error=%s", association.address, type(error).__name__)  # noqa: TRY400
+        finally:
+            with self._guard:
+                self._inside.discard(threading.get_ident())
+                self._open.pop(association, None)
+
+    def _watch(self) -> None:
+        """Cut off whoever is too slow."""
+        while not self._stopping.wait(_TICK_S):
+            now = time.monotonic()
+            for association in self._associations():
+                if association.deadline < now:
+                    log.warning("peer=%s association=cut why=too-slow", association.address)
+                    association.cut()
+
+    def _associations(self) -> list[Association]:
+        with self._guard:
+            return list(self._open)
+
+    def _join(self, until: float) -> None:
+        with self._guard:
+            threads = list(self._open.values())
+        for thread in threads:
+            thread.join(max(0.0, until - time.monotonic()))
+
+    def _is_allowed(self, address: str) -> bool:
+        if not self._networks:
+            return True
+        given = ipaddress.ip_address(address.split("%", maxsplit=1)[0])
+        mapped = getattr(given, "ipv4_mapped", None)
+        return any((mapped or given) in network for network in self._networks)
+
+    def _unlock(self) -> None:
+        if self._lock_file is not None:
+            os.close(self._lock_file)
+            self._lock_file = None
+
+
+def _served(abstract_syntax: str) -> bool:
+    """Verification, every storage class of the standard also of editions to come, and every private class."""
+    if abstract_syntax == VERIFICATION or abstract_syntax.startswith(_STORAGE):
+        return True
+    return bool(abstract_syntax) and not abstract_syntax.startswith(_STANDARD)
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind((host, port))
+        made.listen(128)
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+def _locked(store: Store) -> int:
+    """Take the folder for this process."""
+    handle = os.open(store.folder / ".receiver.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        raise InputError("receiver", "another receiver writes to the folder", do="stop it first") from None
+    return handle
+
+
+def _secure(tls: Tls) -> ssl.SSLContext:
+    if tls.cert is None or tls.key is None:
+        raise InputError("receiver", "TLS needs our certificate and its key")
+    return server_context(tls.cert, tls.key, tls.ca)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `claimed-med net serve`; see `claimed_med.services.receiver_cli`."""
+    from claimed_med.services.receiver_cli import serve
+
+    return serve(argv)

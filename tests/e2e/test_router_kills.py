@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import random
 import sqlite3
-import threading
 import time
 import urllib.request
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -76,16 +74,11 @@ class Sender:
 
     def __init__(self, port):
         self.node = Node.parse(f"ROUTER@127.0.0.1:{port}", timeout_s=10)
-        self.n_tries, self.n_acknowledged = Counter(), 0
-        self.lock = threading.Lock()
 
     def send(self, files):
         left = list(files)
         while left:
             results = send(self.node, left, attempts=1)
-            with self.lock:
-                self.n_tries.update(one.sop_uid for one in results if one.status >= 0)
-                self.n_acknowledged += sum(one.outcome == "stored" for one in results)
             left = [one.path for one in results if one.outcome != "stored"]
             if left:
                 time.sleep(0.1)
@@ -152,8 +145,7 @@ def run_and_kill(tmp_path, n_studies, n_objects, n_kills):
         "studies": n_studies,
         "objects": n_expected,
         "kills": n_kills,
-        "sent to the router again": sum(sender.n_tries.values()) - n_studies * n_objects - told["conflicts"],
-        "of these known to the router": told["repeats_received"],
+        "received again": told["repeats_received"],
         "sent to the archive": out["sends"],
         "of these again": out["repeats"],
         "instances that the archive made": sum(one["ChangeType"] == "NewInstance" for one in changes),
@@ -175,9 +167,11 @@ def check(archive, server, studies, n_expected):
 
 
 def test_no_study_is_lost_when_the_router_is_killed(orthanc_installed, tmp_path):
-    run_and_kill(tmp_path, n_studies=6, n_objects=3, n_kills=3)
+    assert run_and_kill(tmp_path, n_studies=6, n_objects=3, n_kills=3)["kills"] == 3
 
 
 @pytest.mark.slow
 def test_no_study_of_fifty_is_lost_when_the_router_is_killed_ten_times(orthanc_installed, tmp_path):
-    print(json.dumps(run_and_kill(tmp_path, n_studies=50, n_objects=10, n_kills=10), indent=1))
+    figures = run_and_kill(tmp_path, n_studies=50, n_objects=10, n_kills=10)
+    print(json.dumps(figures, indent=1))
+    assert figures["kills"] == 10

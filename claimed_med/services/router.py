@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING
 from claimed_med.dicom.header import NotReadable, open_instance, text
 from claimed_med.errors import ClaimedMedError, ContractError, InputError, RefusedError
 from claimed_med.execute import explain
+from claimed_med.payload import PARTIAL
 from claimed_med.services.incoming import Received, Store
 from claimed_med.services.router_delivery import Outgoing, Undelivered, deliver, outgoing
 from claimed_med.services.router_run import RunFailed, make_input, results, run
@@ -80,9 +81,11 @@ class Router:
 
     def start(self) -> None:
         """Take up what was there before, then work in the background."""
+        for left in (self.home / RUNS).glob(f"*/*/{PARTIAL}*"):  # of a router that was killed
+            shutil.rmtree(left)
         n_found = self._find_untold()
         n_taken = len(self.state.take_up())
-        _log.info("started: %d objects found that were not taken down, %d studies taken up", n_found, n_taken)
+        _log.info("started untold_objects=%d interrupted_studies=%d", n_found, n_taken)
         self._thread.start()
 
     def stop(self) -> None:
@@ -190,7 +193,9 @@ class Router:
     def _move(self, study: Study, state: str, words: str = "", **changes: object) -> bool:
         moved = self.state.move(study, state, words, **changes)  # type: ignore[arg-type]
         if moved:
-            _log.info("study %s, version %d: %s", study.study_uid, study.version, state)
+            _log.info(
+                "study=%s version=%d state=%s%s", study.study_uid, study.version, state, words and f" why={words}"
+            )
         return moved
 
     def files_of(self, study: Study) -> dict[str, list[Path]]:

@@ -288,8 +288,16 @@ class Router:
         self._clear_at = now + _CLEAR_EVERY_S
         for study in self.state.studies("stored"):
             if study.changed_at < now - keep_days * _DAY_S:
-                for folder in (self.store.folder, self.home / RUNS):
-                    shutil.rmtree(folder / study.study_uid, ignore_errors=True)
+                self._clear(study)
+
+    def _clear(self, study: Study) -> None:
+        """Remove the objects of a study one by one: another one may just have come in, and it must stay."""
+        for paths in self.files_of(study).values():
+            for path in paths:
+                path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # not empty
+            (self.store.folder / study.study_uid).rmdir()
+        shutil.rmtree(self.home / RUNS / study.study_uid, ignore_errors=True)
 
 
 def _arrival(path: Path) -> Arrival:

@@ -1,7 +1,8 @@
 """Bring objects to their destinations: ask what is there, send the rest, take down what became of each.
 
-That an object is about to go out is on the disk before it does. So after a kill it is known which objects may be there
-already; the archive is asked for them, and what it has is not sent again. Every repeat on the wire is counted.
+The destination is asked before anything goes out, so that after a kill nothing that it has is sent again, and once more
+at the end: an object counts as stored when the destination says that it has it, not when it said that it took it (where
+it can be asked). That an object is about to go out is on the disk before it does: every repeat is counted.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 BATCH_SIZE = 25
 _ONCE = Patience(attempts=1)  # the router has its own pauses, and every repeat is to be counted
 _SHOWN = 3
+_NOT_FOUND = "it was taken, but is not found there"
 
 
 class Undelivered(Exception):  # noqa: N818 - an outcome that is handed over, not raised at the user
@@ -53,8 +55,8 @@ class Outgoing:
 class Door(Protocol):
     """A way to a destination."""
 
-    def present(self, objects: Sequence[Outgoing]) -> set[str]:
-        """SOPInstanceUIDs that are there, as far as the destination tells.
+    def present(self, objects: Sequence[Outgoing]) -> set[str] | None:
+        """SOPInstanceUIDs that are there; None when the destination cannot be asked.
 
         Raises:
             ClaimedMedError: It does not answer.
@@ -72,7 +74,7 @@ class Web:
     def __init__(self, url: str) -> None:
         self.url = url
 
-    def present(self, objects: Sequence[Outgoing]) -> set[str]:
+    def present(self, objects: Sequence[Outgoing]) -> set[str] | None:
         """As `Door.present`."""
         found: set[str] = set()
         with Archive(self.url, patience=_ONCE) as archive:
@@ -80,8 +82,9 @@ class Web:
                 try:
                     found |= set(archive.instances(uid))
                 except InputError as error:
-                    if not str(error.got).startswith("HTTP status 4"):
+                    if not str(error.got).startswith("HTTP status"):
                         raise  # it does not answer; a service without QIDO-RS answers with a status
+                    return None
         return found
 
     def send(self, objects: Sequence[Outgoing]) -> dict[str, str]:
@@ -98,8 +101,8 @@ class Dimse:
     def __init__(self, node: Node) -> None:
         self.node = node
 
-    def present(self, objects: Sequence[Outgoing]) -> set[str]:
-        """As `Door.present`; a node without C-FIND tells nothing."""
+    def present(self, objects: Sequence[Outgoing]) -> set[str] | None:
+        """As `Door.present`; a node without C-FIND cannot be asked."""
         found: set[str] = set()
         for study_uid, series_uid in sorted({(one.study_uid, one.series_uid) for one in objects}):
             place = {"StudyInstanceUID": study_uid, "SeriesInstanceUID": series_uid}
@@ -108,9 +111,9 @@ class Dimse:
             except NoAssociationError as error:
                 if not error.permanent:
                     raise
-                return found
+                return None
             except InputError:
-                return found
+                return None
         return found
 
     def send(self, objects: Sequence[Outgoing]) -> dict[str, str]:
@@ -167,16 +170,31 @@ def deliver(
     if there:
         state.sent(study_uid, destination.name, {one.sop_uid: "" for one in left if one.sop_uid in there})
     failures: dict[str, str] = {}
-    for batch in _batches([one for one in left if one.sop_uid not in there]):
+    taken: list[Outgoing] = []
+    for batch in _batches([one for one in left if one.sop_uid not in (there or ())]):
         if stopping():
             raise Undelivered("the router is stopping")
         state.sending(study_uid, destination.name, [one.sop_uid for one in batch])
         outcomes = way.send(batch)
-        state.sent(study_uid, destination.name, outcomes)
         failures |= {uid: why for uid, why in outcomes.items() if why}
+        taken += [one for one in batch if not outcomes[one.sop_uid]]
+        if there is None:  # there will be no second question, so that this is all that can be known
+            state.sent(study_uid, destination.name, outcomes)
+    state.sent(study_uid, destination.name, failures)
+    failures |= _confirm(state, study_uid, destination, way, taken)
     if failures:
         reasons = ", ".join(sorted(set(failures.values()))[:_SHOWN])
-        raise Undelivered(f"{len(failures)} of {len(objects)} objects are not at {destination.name}: {reasons}")
+        raise Undelivered(f"{len(failures)} of {len(objects)} objects are not there: {reasons}")
+
+
+def _confirm(
+    state: State, study_uid: str, destination: Destination, way: Door, taken: Sequence[Outgoing]
+) -> dict[str, str]:
+    """Ask for what a destination took; SOPInstanceUID -> reason, of what it does not have all the same."""
+    there = way.present(taken) if taken else None
+    outcomes = {one.sop_uid: "" if there is None or one.sop_uid in there else _NOT_FOUND for one in taken}
+    state.sent(study_uid, destination.name, outcomes)
+    return {uid: why for uid, why in outcomes.items() if why}
 
 
 def _batches(objects: Sequence[Outgoing]) -> list[list[Outgoing]]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -20,6 +22,57 @@ if TYPE_CHECKING:
 
 _POLL_S, _STOP_S = 0.05, 60.0
 _META_START, _META_HEADER = 132, 12
+
+
+class Wire:
+    """A wire to an HTTP server of this machine that counts how often a text goes over it.
+
+    Args:
+        port: Of the server.
+        counted: What to count.
+    """
+
+    def __init__(self, port: int, counted: bytes) -> None:
+        self.server_port, self.counted, self.n_seen = port, counted, 0
+        self._lock = threading.Lock()
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listening.getsockname()[1]
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        self._thread.join()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listening.accept()
+                try:
+                    server = socket.create_connection(("127.0.0.1", self.server_port))
+                except OSError:
+                    client.close()
+                    continue
+                for ends in ((client, server, self.counted), (server, client, b"")):
+                    threading.Thread(target=self._pump, args=ends, daemon=True).start()
+
+    def _pump(self, source: socket.socket, target: socket.socket, counted: bytes) -> None:
+        held = b""
+        with contextlib.suppress(OSError):
+            while chunk := source.recv(1 << 16):
+                if counted:
+                    held += chunk
+                    with self._lock:
+                        self.n_seen += held.count(counted)
+                    held = held[-len(counted) + 1 :] if not held.endswith(counted) else b""
+                target.sendall(chunk)
+        for one in (source, target):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
 
 
 class RouterProcess:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import signal
 import time
 
 import pytest
@@ -10,10 +12,12 @@ from pydicom import dcmread
 
 from claimed_med.dicom.web import Archive
 from claimed_med.errors import InputError
+from claimed_med.services import router_delivery
 from claimed_med.services.incoming import Received
-from claimed_med.services.router import Router, running
+from claimed_med.services.router import STATE, Router, running
 from claimed_med.services.router_rules import read
-from claimed_med.testing import phantoms
+from claimed_med.services.router_state import State
+from claimed_med.testing import orthanc, phantoms
 
 RULES = """
 [router]
@@ -256,3 +260,94 @@ def test_state_holds_no_patient_attribute(archive, study, tmp_path):
     for file in (tmp_path / "home").glob("*.*"):
         content = file.read_bytes()
         assert not [word for word in phantoms.PLANTED.values() if word.encode() in content]
+
+
+def test_a_study_waits_for_a_required_series_for_as_long_as_it_takes(archive, study, tmp_path):
+    made = book(archive.url, required=REQUIRED, patience_s=0.2)
+    with running(Router(made, tmp_path / "home")) as router:
+        uid = put_all(router, study[:3])
+        end = time.monotonic() + 60
+        while "as long as it takes" not in getattr(router.state.study(uid), "reason", ""):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        assert router.state.study(uid).state == "received"
+        put(router, study[3])
+        assert wait(router, uid, "stored").version == 1
+
+
+def test_an_object_that_cannot_be_read_quarantines_the_study_and_all_others_are_forwarded(archive, study, tmp_path):
+    with running(Router(book(archive.url), tmp_path / "home")) as router:
+        uid = put_all(router, study)
+        place, _ = router.store.keep(uid, "1.2.3", b"no object at all" * 20)
+        router.kept(Received(place, "1.2.3", "1.2", uid, "1.2", "SCANNER", repeated=False))
+        assert "1 received objects cannot be read" in wait(router, uid, "quarantined").reason
+    assert len(archive.instances(uid)) == 4
+
+
+def test_an_archive_that_is_killed_gets_everything_when_it_is_back(orthanc_installed, study, tmp_path):
+    port, home = orthanc.free_port(), tmp_path / "archive"
+    made = book(f"http://127.0.0.1:{port}/dicom-web")
+    made = dataclasses.replace(made, work=dataclasses.replace(made.work, attempts=1000, longest_pause_s=0.5))
+    with running(Router(made, tmp_path / "home")) as router:
+        with orthanc.orthanc(home, dicom=False, port=port) as server:
+            uid = put_all(router, study[:2])
+            wait(router, uid, "stored")
+            os.kill(server.pid, signal.SIGKILL)
+            put_all(router, study[2:])
+            end = time.monotonic() + 60
+            while router.state.study(uid).tries < 2:
+                assert time.monotonic() < end
+                time.sleep(0.05)
+        with orthanc.orthanc(home, dicom=False, port=port), Archive(made.destinations["pacs"].url) as archive:
+            assert wait(router, uid, "stored").version == 2
+            assert len(archive.instances(uid)) == 4
+
+
+def test_a_run_that_is_stopped_goes_on_at_the_next_start(archive, study, tmp_path):
+    made = book(archive.url, RESULTS.format("normalize-orientation", "oriented"))
+    with running(Router(made, tmp_path / "home")) as router:
+        uid = put_all(router, study)
+        end = time.monotonic() + 60
+        while not list((tmp_path / "home").glob("runs/*/v1/run/run.log")):
+            assert time.monotonic() < end
+            time.sleep(0.01)
+    state = State(tmp_path / "home" / STATE)
+    assert state.study(uid).state == "running"
+    state.close()
+    with running(Router(made, tmp_path / "home")) as router:
+        wait(router, uid, "stored")
+    assert len(archive.instances(uid)) == 8
+
+
+def test_what_was_stored_long_ago_is_removed_and_still_known(archive, study, tmp_path):
+    made = book(archive.url)
+    made = dataclasses.replace(made, work=dataclasses.replace(made.work, keep_days=1e-9))
+    with running(Router(made, tmp_path / "home")) as router:
+        uid = put_all(router, study)
+        wait(router, uid, "stored")
+    with running(Router(made, tmp_path / "home")) as router:
+        end = time.monotonic() + 60
+        while (router.store.folder / uid).exists():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        put_all(router, study)  # again: it is known, and not sent once more
+        router._take_down()
+        assert router.state.study(uid).state == "stored"
+        assert router.state.deliveries(uid)[0]["sends"] == 4
+
+
+class Forgetful:
+    """A destination that says that it took everything, and has nothing."""
+
+    def present(self, objects):
+        return {one.sop_uid for one in objects} & set()
+
+    def send(self, objects):
+        return {one.sop_uid: "" for one in objects}
+
+
+def test_a_destination_is_believed_only_when_it_has_what_it_took(study, tmp_path, monkeypatch):
+    monkeypatch.setattr(router_delivery, "door", lambda _: Forgetful())
+    with running(Router(book(nowhere()), tmp_path / "home")) as router:
+        uid = put_all(router, study)
+        assert "it was taken, but is not found there" in wait(router, uid, "failed").reason

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import random
 import sqlite3
+import subprocess
+import sys
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -17,8 +19,9 @@ from claimed_med.dicom.net import Node, send
 from claimed_med.dicom.web import Archive
 from claimed_med.services.router import STATE
 from claimed_med.testing import orthanc, phantoms
-from claimed_med.testing.routing import RouterProcess, data_set, wait_for
+from claimed_med.testing.routing import RouterProcess, Wire, data_set, wait_for
 
+PART = b"Content-Type: application/dicom\r\n\r\n"  # stands before every object in a STOW-RS request
 RULES = """
 [receiver]
 aet = "ROUTER"
@@ -31,7 +34,7 @@ first_pause_s = 0.2
 longest_pause_s = 1
 
 [destination.pacs]
-url = "{url}"
+url = "http://127.0.0.1:{wire}/dicom-web"
 
 [[rule]]
 name = "worked on"
@@ -120,8 +123,12 @@ def run_and_kill(tmp_path, n_studies, n_objects, n_kills):
     n_expected = n_studies * n_objects + n_worked * n_objects
     port, rules = orthanc.free_port(), tmp_path / "RULES.toml"
     sender = Sender(port)
-    with orthanc.orthanc(tmp_path / "archive", dicom=False) as server, Archive(server.dicomweb_url) as archive:
-        rules.write_text(RULES.format(port=port, url=archive.url, n_objects=n_objects))
+    with (
+        orthanc.orthanc(tmp_path / "archive", dicom=False) as server,
+        Archive(server.dicomweb_url) as archive,
+        Wire(int(server.url.rpartition(":")[2]), PART) as wire,
+    ):
+        rules.write_text(RULES.format(port=port, wire=wire.port, n_objects=n_objects))
         with RouterProcess(rules, tmp_path / "home", tmp_path / "log") as router, ThreadPoolExecutor(4) as pool:
             sent = [pool.submit(sender.send, files) for files in studies.values()]
             kill_at_random(router, n_kills, n_expected + n_studies * n_objects, seed=n_studies)
@@ -134,21 +141,21 @@ def run_and_kill(tmp_path, n_studies, n_objects, n_kills):
             told = router.status("--all")
             assert router.stop() == 0
         assert check(archive, server, studies, n_expected) == {}
-        changes = rest(f"{server.url}/changes?limit=100000")["Changes"]
     assert {one["state"] for one in told["listed"]} == {"stored"}
     assert told["conflicts"] == -(-n_studies // 10)
     log = (tmp_path / "log").read_bytes()
     assert not [word for word in phantoms.PLANTED.values() if word.encode() in log]
     (out,) = told["deliveries"]
     assert out["objects"] == out["stored"] == n_expected
+    assert n_expected <= wire.n_seen <= out["sends"]
     return {
         "studies": n_studies,
         "objects": n_expected,
         "kills": n_kills,
         "received again": told["repeats_received"],
-        "sent to the archive": out["sends"],
-        "of these again": out["repeats"],
-        "instances that the archive made": sum(one["ChangeType"] == "NewInstance" for one in changes),
+        "objects seen on the wire to the archive": wire.n_seen,
+        "of these repeats": wire.n_seen - n_expected,
+        "repeats that the router counts": out["repeats"],
     }
 
 
@@ -164,6 +171,18 @@ def check(archive, server, studies, n_expected):
     if n_there != n_expected or {one.study_uid for one in archive.query({})} != set(studies):
         wrong["archive"] = n_there
     return wrong
+
+
+def test_a_second_router_in_the_same_folder_ends_with_a_clear_error(tmp_path):
+    rules = tmp_path / "RULES.toml"
+    rules.write_text(RULES.format(port=0, wire=9, n_objects=1))
+    with RouterProcess(rules, tmp_path / "home", tmp_path / "log") as router:
+        wait_for(lambda: b"listening" in (tmp_path / "log").read_bytes())
+        words = [sys.executable, "-m", "claimed_med", "net", "route", str(rules), "--home", str(router.home)]
+        second = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert (second.returncode, second.stdout) == (3, "")
+        assert "another router works in this folder" in second.stderr
+        assert router.stop() == 0
 
 
 def test_no_study_is_lost_when_the_router_is_killed(orthanc_installed, tmp_path):

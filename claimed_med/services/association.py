@@ -28,6 +28,7 @@ LONGEST_REQUEST = 1 << 20  # 128 contexts with every transfer syntax there is ta
 _LONGEST_COMMAND = 1 << 14
 _BUFFER = 1 << 17
 NEVER = float("inf")
+_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux; forgotten by the kernel after a while
 
 
 @dataclass(frozen=True)
@@ -197,6 +198,7 @@ class Association:
             return refused
         while not self.stopping:
             self.deadline = time.monotonic() + (self.acceptor.progress_s if self.busy else self.acceptor.idle_s)
+            self._acknowledge()
             kind, length = _header(stream)
             self.deadline = time.monotonic() + self.acceptor.progress_s
             if kind == pdu.DATA:
@@ -212,6 +214,11 @@ class Association:
                 raise ProtocolError("a PDU that is not expected", pdu.UNEXPECTED_PDU if known else pdu.UNRECOGNISED_PDU)
         self._say_goodbye(pdu.abort(pdu.UNSPECIFIED))
         return "stopped"
+
+    def _acknowledge(self) -> None:
+        """Acknowledge at once what came: many senders hold their data set back until their command is acknowledged."""
+        if _QUICKACK is not None:
+            self.connection.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
 
     def _negotiate(self, stream: BufferedReader) -> str:
         kind, length = _header(stream)

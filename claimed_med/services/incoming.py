@@ -137,30 +137,28 @@ class Store:
             arriving.write(content)
             return arriving.keep(study_uid, sop_uid)
 
-    def holds(self, sop_uid: str) -> bool:
-        """Whether an object is here.
-
-        Raises:
-            InputError: The identifier is no UID.
-        """
-        name = f"{checked_uid(sop_uid)}.dcm"
-        return any((one / name).is_file() for one in self.folder.iterdir() if one.is_dir())
+    def held(self, sop_uids: set[str]) -> set[str]:
+        """Those of some SOPInstanceUIDs whose objects are here."""
+        wanted = {f"{uid}.dcm": uid for uid in sop_uids}
+        found: set[str] = set()
+        for folder in [one for one in self.folder.iterdir() if one.is_dir()]:
+            with os.scandir(folder) as files:
+                found.update(wanted[one.name] for one in files if one.name in wanted)
+        return found
 
     def place(self, partial: Path, study_uid: str, sop_uid: str) -> tuple[Path, bool]:
-        """Give a file that is whole and synced its name, durably; see `Arrival.keep`."""
+        """Give a file that is whole its name, durably; see `Arrival.keep`."""
         folder = self.folder / checked_uid(study_uid)
         final = folder / f"{checked_uid(sop_uid)}.dcm"
         self._make(folder)
-        if not self._named(partial, final):
-            if _same(final, partial):
-                _sync(folder)  # who wrote it first may not have come so far
-                return final, True
-            final = folder / f"{sop_uid}.{sha256_of(partial)[:12]}.dcm"
-            repeated = not self._named(partial, final)
-            _sync(folder)
-            return final, repeated
-        _sync(folder)
-        return final, False
+        repeated = final.exists() and _same(final, partial)
+        if not repeated:
+            _sync(partial)
+            if not self._named(partial, final):
+                final = folder / f"{sop_uid}.{sha256_of(partial)[:12]}.dcm"
+                repeated = not self._named(partial, final)
+        _sync(folder)  # also of a repeat: who wrote it first may not have come so far
+        return final, repeated
 
     def _make(self, folder: Path) -> None:
         if folder.name in self._durable and folder.is_dir():
@@ -213,7 +211,6 @@ class Arrival:
             InputError: An identifier is no UID.
             OSError: The disk does not take it.
         """
-        os.fsync(self._stream.fileno())
         self._stream.close()
         return self._store.place(self._partial, study_uid, sop_uid)
 
@@ -227,8 +224,9 @@ def _same(one: Path, other: Path) -> bool:
     return one.stat().st_size == other.stat().st_size and filecmp.cmp(one, other, shallow=False)
 
 
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Wait until a file or folder is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -23,6 +23,8 @@ from claimed_med.dicom.net_tls import Tls, server_context
 from claimed_med.errors import ContractError, InputError
 from claimed_med.services import dimse, pdu
 from claimed_med.services.association import Association, Context, Dropped, Rejection, Sink
+from claimed_med.services.commitment import PUSH_MODEL, SYNTAXES, Commitment
+from claimed_med.services.receiver_metrics import ReceiverMetrics
 from claimed_med.services.storage import Answer, Limits, StorageService
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("claimed_med.receiver")
 VERIFICATION = "1.2.840.10008.1.1"
+_SIMPLE = frozenset(SYNTAXES)
 _STORAGE = (
     "1.2.840.10008.5.1.4.1.1.",
     "1.2.840.10008.5.1.4.34.7",
@@ -48,8 +51,8 @@ _UNKNOWN_CALLING = Rejection("the calling AE title is not allowed", _PERMANENT, 
 _OTHER_APPLICATION = Rejection("the application context is not DICOM", _PERMANENT, 1, 2)
 _OTHER_VERSION = Rejection("the protocol version is not supported", _PERMANENT, 2, 2)
 _FULL = Rejection("the limit of associations is reached", _TRANSIENT, 3, 2)
-_WAITING_ROOM = 32  # connections above the limit that are told so; more are closed without a word
-_TICK_S = 0.2
+_WAITING_ROOM = 32  # connections above the limit that are told so, or have not said who they are yet
+_TICK_S, _QUIET_S, _TO_CUT_S = 0.2, 10.0, 5.0
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,8 @@ class ReceiverSettings:
         max_pdu_bytes: Longest PDU.
         max_object_bytes: Largest object, as sent and inflated.
         min_free_bytes: What stays free on the disk.
+        metrics_port: Where Prometheus finds the metrics; 0: nowhere.
+        metrics_host: Address to bind that to.
         handshake_s: Longest time until an association is agreed on [s].
         progress_s: Longest time for one PDU inside a message [s].
         idle_s: Longest time between messages [s].
@@ -82,6 +87,8 @@ class ReceiverSettings:
     max_pdu_bytes: int = 1 << 18
     max_object_bytes: int = 4 << 30
     min_free_bytes: int = 1 << 30
+    metrics_port: int = 0
+    metrics_host: str = "127.0.0.1"
     handshake_s: float = 10.0
     progress_s: float = 30.0
     idle_s: float = 300.0
@@ -156,6 +163,8 @@ class Receiver:
         self._guard = threading.Lock()
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
+        self.metrics = ReceiverMetrics(self._storage.free_bytes, lambda: len(self._inside))
+        self._told = 0.0
 
     @property
     def port(self) -> int:
@@ -171,14 +180,15 @@ class Receiver:
         if self.settings.tls is not None:
             self._secure = _secure(self.settings.tls)
         self._lock_file = _locked(self.store)
-        self.store.recover()
         try:
+            self.store.recover()
+            if self.settings.metrics_port:
+                self.metrics.serve(self.settings.metrics_host, self.settings.metrics_port)
             self._listening = _listening(self.settings.host, self.settings.port)
-        except OSError as error:
+        except BaseException:
+            self.metrics.close()
             self._unlock()
-            raise InputError(
-                "receiver", "cannot listen", got=f"port {self.settings.port} ({type(error).__name__})"
-            ) from None
+            raise
         for work in (self._accept, self._watch):
             self._threads.append(threading.Thread(target=work, name=f"receiver{work.__name__}", daemon=True))
             self._threads[-1].start()
@@ -195,14 +205,15 @@ class Receiver:
             with suppress(OSError):
                 self._listening.shutdown(socket.SHUT_RDWR)
             self._listening.close()
-        for association in self._associations():
-            association.stop()
-        self._join(time.monotonic() + grace_s)
-        for association in self._associations():
-            association.cut()
-        self._join(time.monotonic() + 5.0)
         for thread in self._threads:
             thread.join()
+        for association in self._associations():
+            association.stop()
+        self._join(grace_s)
+        for association in self._associations():
+            association.cut()
+        self._join(_TO_CUT_S)
+        self.metrics.close()
         self._unlock()
         log.info("stopped")
 
@@ -229,33 +240,39 @@ class Receiver:
         first = proposal.transfer_syntaxes[0] if proposal.transfer_syntaxes else ""
         if not _served(proposal.abstract_syntax):
             return pdu.NO_ABSTRACT_SYNTAX, first
+        known = _SIMPLE if proposal.abstract_syntax in {VERIFICATION, PUSH_MODEL} else self._syntaxes
         for one in proposal.transfer_syntaxes:
-            if one in self._syntaxes:
+            if one in known:
                 return pdu.ACCEPTED, one
         return pdu.NO_TRANSFER_SYNTAX, first
 
     def sink(self, association: Association, request: dimse.Command, context: Context) -> Sink:
         """What takes the data set of a request."""
-        if request.field == dimse.C_ECHO:
-            return Dropped(Answer(dimse.SUCCESS))
-        if request.field != dimse.C_STORE:
-            return Dropped(Answer(dimse.UNRECOGNISED_OPERATION))
         if request.sop_class != context.abstract_syntax:
             return Dropped(Answer(dimse.NO_SUCH_CLASS, "not the SOP class of the presentation context"))
+        operation = (request.field, context.abstract_syntax)
+        if operation == (dimse.C_ECHO, VERIFICATION):
+            return Dropped(Answer(dimse.SUCCESS))
+        if operation == (dimse.N_ACTION, PUSH_MODEL):
+            return Commitment(association, self.store, request, context)
+        if request.field != dimse.C_STORE or context.abstract_syntax in {VERIFICATION, PUSH_MODEL}:
+            return Dropped(Answer(dimse.UNRECOGNISED_OPERATION))
         if not request.has_data:
             return Dropped(Answer(dimse.CANNOT_UNDERSTAND, "there is no data set"))
         return self._storage.begin(request, context.transfer_syntax, association.calling_aet)
 
     def answered(self, request: dimse.Command, answer: Answer, seconds: float, n_bytes: int) -> None:
         """A request was answered."""
-        if request.field == dimse.C_STORE and answer.status != dimse.SUCCESS:
-            log.warning(
-                "object=refused status=0x%04X why=%s bytes=%d seconds=%.3f",
-                answer.status,
-                answer.comment.replace(" ", "-"),
-                n_bytes,
-                seconds,
-            )
+        if request.field != dimse.C_STORE:
+            return
+        stored = answer.status == dimse.SUCCESS
+        outcome = "refused" if not stored else "repeated" if answer.repeated else "stored"
+        self.metrics.objects.labels(outcome, f"0x{answer.status:04X}").inc()
+        self.metrics.n_bytes.inc(n_bytes)
+        self.metrics.seconds.observe(seconds)
+        if not stored:
+            why = answer.comment.replace(" ", "-")
+            log.warning("object=refused status=0x%04X why=%s bytes=%d", answer.status, why, n_bytes)
 
     # threads
 
@@ -269,10 +286,12 @@ class Receiver:
                     time.sleep(_TICK_S)  # too many open files: wait until some are closed
                 continue
             address = str(peer[0])
-            with self._guard:
-                crowded = len(self._open) >= self.settings.max_associations + _WAITING_ROOM
-            if crowded or not self._is_allowed(address):
-                log.warning("peer=%s connection=closed why=%s", address, "flood" if crowded else "address")
+            if not self._is_allowed(address):
+                self._turned_away("address not allowed")
+                connection.close()
+                continue
+            if self._is_crowded():
+                self._turned_away("flood")
                 connection.close()
                 continue
             association = Association(connection, address, self, self._secure)
@@ -281,11 +300,29 @@ class Receiver:
                 self._open[association] = thread
             thread.start()
 
+    def _is_crowded(self) -> bool:
+        """Whether there are too many connections; the oldest that has not said who it is makes room for a new one."""
+        with self._guard:
+            n_more = len(self._open) - self.settings.max_associations
+            silent = next((one for one in self._open if not one.calling_aet), None)
+        if n_more >= _WAITING_ROOM and silent is not None:
+            silent.cut()
+        return n_more >= 2 * _WAITING_ROOM
+
+    def _turned_away(self, why: str) -> None:
+        """Count a connection that was closed at once; log one in a while, lest the log fill the disk."""
+        self.metrics.ended.labels(why).inc()
+        if time.monotonic() - self._told > _QUIET_S:
+            self._told = time.monotonic()
+            log.warning("connection=closed why=%s", why.replace(" ", "-"))
+
     def _serve(self, association: Association) -> None:
         try:
             outcome = association.run()
+            self.metrics.ended.labels(outcome).inc()
             log.info("peer=%s association=ended how=%s", association.address, outcome.replace(" ", "-"))
         except Exception as error:  # noqa: BLE001 - one association must never end the others
+            self.metrics.ended.labels("internal error").inc()
             log.error("peer=%s association=failed error=%s", association.address, type(error).__name__)  # noqa: TRY400
         finally:
             with self._guard:
@@ -305,7 +342,8 @@ class Receiver:
         with self._guard:
             return list(self._open)
 
-    def _join(self, until: float) -> None:
+    def _join(self, within_s: float) -> None:
+        until = time.monotonic() + within_s
         with self._guard:
             threads = list(self._open.values())
         for thread in threads:
@@ -326,7 +364,7 @@ class Receiver:
 
 def _served(abstract_syntax: str) -> bool:
     """Verification, every storage class of the standard also of editions to come, and every private class."""
-    if abstract_syntax == VERIFICATION or abstract_syntax.startswith(_STORAGE):
+    if abstract_syntax in {VERIFICATION, PUSH_MODEL} or abstract_syntax.startswith(_STORAGE):
         return True
     return bool(abstract_syntax) and not abstract_syntax.startswith(_STANDARD)
 
@@ -338,9 +376,9 @@ def _listening(host: str, port: int) -> socket.socket:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind((host, port))
         made.listen(128)
-    except OSError:
+    except (OSError, OverflowError) as error:
         made.close()
-        raise
+        raise InputError("receiver", "cannot listen", got=f"port {port} ({type(error).__name__})") from None
     return made
 
 

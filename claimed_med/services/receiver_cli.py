@@ -110,6 +110,7 @@ def settings_from(given: argparse.Namespace) -> ReceiverSettings:
         max_pdu_bytes=given.max_pdu_bytes,
         max_object_bytes=given.max_object_mib * _MIB,
         min_free_bytes=given.min_free_mib * _MIB,
+        metrics_port=given.metrics_port,
     )
 
 

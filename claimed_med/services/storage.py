@@ -31,6 +31,7 @@ class Answer:
 
     status: int
     comment: str = ""
+    repeated: bool = False
 
 
 class Refusal(Exception):  # noqa: N818 - an answer, no error of ours
@@ -71,6 +72,7 @@ class Incoming:
         self._inflated = self.n_bytes = 0
         self._arrival: Arrival | None = None
         self._refusal: Answer | None = None
+        self._repeated = False
         self._trying(self._begin)
 
     def write(self, fragment: memoryview) -> None:
@@ -84,7 +86,7 @@ class Incoming:
         try:
             if self._refusal is None:
                 self._trying(self._keep)
-            return self._refusal or Answer(dimse.SUCCESS)
+            return self._refusal or Answer(dimse.SUCCESS, repeated=self._repeated)
         finally:
             self.drop()
 
@@ -145,7 +147,7 @@ class Incoming:
         told = self._identified()
         if self._arrival is None:
             raise Refusal(dimse.PROCESSING_FAILURE, "nothing arrived")
-        path, repeated = self._arrival.keep(told.study_uid, told.sop_uid)
+        path, self._repeated = self._arrival.keep(told.study_uid, told.sop_uid)
         received = Received(
             path=path,
             sop_uid=told.sop_uid,
@@ -153,7 +155,7 @@ class Incoming:
             study_uid=told.study_uid,
             sop_class_uid=self._request.sop_class,
             calling_aet=self._calling_aet,
-            repeated=repeated,
+            repeated=self._repeated,
         )
         self._service.tell(received)
 

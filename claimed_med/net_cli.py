@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 # commands of the services: verb -> module, and words that it gets in front
 SERVICES = {
     "serve": ("claimed_med.services.receiver", ()),
+    "route": ("claimed_med.services.router_cli", ("route",)),
+    "status": ("claimed_med.services.router_cli", ("status",)),
+    "explain": ("claimed_med.services.router_cli", ("explain",)),
 }
 FAILED = 7  # as OutputError
 _ADDRESS = "[tls:]AET@host:port"
@@ -62,6 +65,9 @@ def parser() -> argparse.ArgumentParser:
     store.add_argument("--commit", action="store_true", help="ask for storage commitment after that")
     store.add_argument("--listen", metavar="HOST:PORT", default="", help="where the report on that may come in")
     commands.add_parser("serve", help="receive objects", add_help=False)
+    commands.add_parser("route", help="receive studies, work on them by rules, and send them on", add_help=False)
+    commands.add_parser("status", help="what the router did with every study", add_help=False)
+    commands.add_parser("explain", help="which rule a study falls under, and why not under the others", add_help=False)
     return made
 
 

@@ -42,7 +42,7 @@ def select(collection: DicomCollection, rule: str, mode: str) -> tuple[DicomColl
 
 def _judge(series: Any, rule: Rule) -> dict[str, Any]:
     loaded = series.load()
-    header = _WithCounts(loaded.headers[0], {"NumberOfSlices": len(loaded.slices)})
+    header = WithCounts(loaded.headers[0], {"NumberOfSlices": len(loaded.slices)})
     reasons = rule.why_not(header)
     return {
         "key": series.key,
@@ -53,7 +53,7 @@ def _judge(series: Any, rule: Rule) -> dict[str, Any]:
     }
 
 
-class _WithCounts:
+class WithCounts:
     """A header with the counts that no attribute holds."""
 
     def __init__(self, header: Dataset, counts: dict[str, int]) -> None:

@@ -1,7 +1,8 @@
 """Every code block of the documentation is executed, or says why not.
 
 Blocks of one page run in order, in one folder that holds `ct/` and `mr/` (one series each) and `cd/` (a mixture).
-A comment before a block changes that: `<!-- not executed: reason -->`, `<!-- exits 3 -->`.
+A comment before a block changes that: `<!-- not executed: reason -->`, `<!-- exits 3 -->`; `<!-- file: NAME -->` writes
+the block to a file there.
 """
 
 from __future__ import annotations
@@ -55,6 +56,9 @@ def test_blocks_run(page, samples, tmp_path, monkeypatch):
     names = {"__name__": "__docs__"}
     for language, code, note in blocks(page):
         if note.startswith("not executed"):
+            continue
+        if note.startswith("file: "):
+            (tmp_path / note.removeprefix("file: ")).write_text(code)
             continue
         if language == "python":
             exec(compile(code, f"{page.name}", "exec"), names)  # noqa: S102 - our own documentation

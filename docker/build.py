@@ -65,7 +65,7 @@ def build(name: str, base: str, built: dict[str, str]) -> str:
     given = arguments_of(file.read_text(encoding="utf-8"))
     below = given["BASE"].rsplit("/", 1)[-1]
     foundation = build(below, base, built) if below in names() else base or debian()
-    context = gather(name, given)
+    context = gather(given)
     labels = labels_of(name, foundation)
     inputs = hashlib.sha256(json.dumps([file.read_text(), digests(context), labels], sort_keys=True).encode())
     labels[f"{_LABEL}.inputs"] = inputs.hexdigest()
@@ -74,7 +74,9 @@ def build(name: str, base: str, built: dict[str, str]) -> str:
         run_build(name, file, context, foundation, labels)
     bill = OUT / f"{name}.cdx.json"
     listed = [engine(), "run", "--rm", "--network", "none", "--entrypoint", "cat", f"{reference}:latest"]
-    bill.write_bytes(subprocess.run([*listed, "/opt/claimed-med/sbom.cdx.json"], check=True, capture_output=True).stdout)
+    bill.write_bytes(
+        subprocess.run([*listed, "/opt/claimed-med/sbom.cdx.json"], check=True, capture_output=True).stdout
+    )
     built[name] = inspect(f"{reference}:latest", "{{.Id}}")
     print(f"{reference}: {built[name][:19]}, bill of materials in {bill.relative_to(HOME)}")
     return built[name]
@@ -85,7 +87,7 @@ def arguments_of(text: str) -> dict[str, str]:
     return dict(re.findall(r"^ARG ([A-Z]+)=(.*)$", text, re.MULTILINE))
 
 
-def gather(name: str, given: dict[str, str]) -> Path:
+def gather(given: dict[str, str]) -> Path:
     """Make the folder that the build sees: wheels of the extras, the library's own wheel, and two scripts."""
     context, wheels = OUT / "context", OUT / "context" / "wheels"
     wheels.mkdir(parents=True, exist_ok=True)
@@ -189,7 +191,9 @@ def lock() -> int:
         for one in json.loads(bill.read_text(encoding="utf-8"))["components"]:
             if one.get("purl", "").startswith("pkg:pypi/") and one["name"] != "claimed-med":
                 lines.add(f"{one['name']}=={one['version'].partition('+')[0]}")
-    head = "# Written by `docker/build.py --lock` from the bills of materials of all images; pins are in pyproject.toml.\n"
+    head = (
+        "# Written by `docker/build.py --lock` from the bills of materials of all images; pins are in pyproject.toml.\n"
+    )
     (HERE / "constraints.txt").write_text(head + "".join(f"{line}\n" for line in sorted(lines)), encoding="utf-8")
     print(f"docker/constraints.txt: {len(lines)} packages")
     return 0

@@ -59,7 +59,10 @@ def python_packages(wheels: Path) -> tuple[list[dict[str, Any]], list[dict[str, 
     for name, one in sorted(found.items()):
         needed = {_normal(re.split(r"[^A-Za-z0-9_.-]", line, maxsplit=1)[0]) for line in one.requires or ()}
         edges.append(
-            {"ref": _purl(name, one.version), "dependsOn": sorted(_purl(o, found[o].version) for o in needed & {*found})}
+            {
+                "ref": _purl(name, one.version),
+                "dependsOn": sorted(_purl(o, found[o].version) for o in needed & {*found}),
+            }
         )
     return components, edges
 

@@ -8,6 +8,7 @@ image that was built from the same inputs is not built again.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
 import json
 import os
@@ -16,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from pathlib import Path
 
 from claimed_med import registry
@@ -39,9 +41,12 @@ def main() -> int:
     if arguments.lock:
         return lock()
     os.environ.setdefault("CONTAINERS_CONF", str(HERE / "containers.conf"))
+    OUT.mkdir(parents=True, exist_ok=True)
     built: dict[str, str] = {}
-    for name in arguments.images or names():
-        build(name, arguments.base, built)
+    with (OUT / "lock").open("w") as lock_file:
+        fcntl.flock(lock_file, fcntl.LOCK_EX)  # two builds would take each other's wheels away
+        for name in arguments.images or names():
+            build(name, arguments.base, built)
     return 0
 
 
@@ -65,13 +70,11 @@ def build(name: str, base: str, built: dict[str, str]) -> str:
     given = arguments_of(file.read_text(encoding="utf-8"))
     below = given["BASE"].rsplit("/", 1)[-1]
     foundation = build(below, base, built) if below in names() else base or debian()
-    context = gather(given)
     labels = labels_of(name, foundation)
-    inputs = hashlib.sha256(json.dumps([file.read_text(), digests(context), labels], sort_keys=True).encode())
-    labels[f"{_LABEL}.inputs"] = inputs.hexdigest()
+    labels[f"{_LABEL}.inputs"] = inputs = digest_of(sources(file), labels)
     reference = f"{REPOSITORY}/{name}"
-    if inspect(f"{reference}:latest", f'{{{{index .Config.Labels "{_LABEL}.inputs"}}}}') != inputs.hexdigest():
-        run_build(name, file, context, foundation, labels)
+    if inspect(f"{reference}:latest", f'{{{{index .Config.Labels "{_LABEL}.inputs"}}}}') != inputs:
+        run_build(name, file, gather(given), foundation, labels)
     bill = OUT / f"{name}.cdx.json"
     listed = [engine(), "run", "--rm", "--network", "none", "--entrypoint", "cat", f"{reference}:latest"]
     bill.write_bytes(
@@ -107,7 +110,7 @@ def pip(command: str, *words: str) -> None:
     """Run pip, as it is configured for this user, without its talk."""
     wheels = str(OUT / "context" / "wheels")
     environment = {**os.environ, "SOURCE_DATE_EPOCH": commit_time()}
-    listed = [sys.executable, "-m", "pip", command, "--quiet", "--find-links", wheels, *words]
+    listed = [sys.executable, "-m", "pip", command, "-qq", "--find-links", wheels, *words]
     subprocess.run(listed, check=True, env=environment, cwd=HOME)
 
 
@@ -167,10 +170,17 @@ def inspect(reference: str, template: str) -> str:
     return subprocess.run(listed, check=False, capture_output=True, text=True).stdout.strip()
 
 
-def digests(context: Path) -> dict[str, str]:
-    """The sha256 of what the build sees: scripts, and the library's own wheel (all others are pinned)."""
-    seen = [*context.glob("*.*"), *context.glob("wheels/claimed_med-*")]
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(seen) if path.is_file()}
+def sources(file: Path) -> list[Path]:
+    """Every file that decides what is in an image: its Dockerfile, the scripts and the library."""
+    folders = [path for folder in ("claimed_med", "datasets", "pipelines") for path in (HOME / folder).rglob("*.*")]
+    mine = [file, HERE / "install.sh", HERE / "sbom.py", HERE / "constraints.txt", HOME / "pyproject.toml"]
+    return sorted([*mine, *(path for path in folders if path.suffix != ".pyc" and path.is_file())])
+
+
+def digest_of(files: list[Path], labels: dict[str, str]) -> str:
+    """One sha256 of files and labels."""
+    told = [(path.relative_to(HOME).as_posix(), hashlib.sha256(path.read_bytes()).hexdigest()) for path in files]
+    return hashlib.sha256(json.dumps([told, labels], sort_keys=True).encode()).hexdigest()
 
 
 def revision() -> str:
@@ -185,15 +195,16 @@ def commit_time() -> str:
 
 
 def lock() -> int:
-    """Write the versions of every package of every image: what constraints.txt holds."""
+    """Write the versions of what our pinned packages need in turn: what constraints.txt holds."""
+    project = tomllib.loads((HOME / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    pinned = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
+    ours = {"claimed-med", *(re.split(r"[=\[]", one)[0].lower().replace("_", "-") for one in pinned)}
     lines = set()
     for bill in OUT.glob("*.cdx.json"):
         for one in json.loads(bill.read_text(encoding="utf-8"))["components"]:
-            if one.get("purl", "").startswith("pkg:pypi/") and one["name"] != "claimed-med":
+            if one.get("purl", "").startswith("pkg:pypi/") and one["name"] not in ours:
                 lines.add(f"{one['name']}=={one['version'].partition('+')[0]}")
-    head = (
-        "# Written by `docker/build.py --lock` from the bills of materials of all images; pins are in pyproject.toml.\n"
-    )
+    head = "# Written by `docker/build.py --lock` from the bills of materials; direct pins are in pyproject.toml.\n"
     (HERE / "constraints.txt").write_text(head + "".join(f"{line}\n" for line in sorted(lines)), encoding="utf-8")
     print(f"docker/constraints.txt: {len(lines)} packages")
     return 0

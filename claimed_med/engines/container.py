@@ -78,7 +78,7 @@ class ContainerRunner:
             raise EngineError("container", "; ".join(sorted(set(faults))), do="run: make image")
 
     def state(self, task: Task) -> str:
-        """The id of the image: what is in it decides the bytes."""
+        """The digest of the image: what is in it decides the bytes."""
         return self._image(task.container["image"]).digest
 
     def run(self, task: Task, log: Path, share: int, told: Callable[[int, int], None]) -> int:
@@ -90,12 +90,13 @@ class ContainerRunner:
         started = lineage.now()
         try:
             shutil.rmtree(task.folder / f"{PARTIAL}container", ignore_errors=True)
-            for folder in (work / "tmp", work / "secrets", written, self.out / f"{PARTIAL}scratch"):
+            for folder in (work / "tmp", work / "secrets", written):
                 folder.mkdir(parents=True, exist_ok=True)
+            (work / "secrets").chmod(0o700)
             call = self._call(task, found, work, written, share)
             with self._counted():
                 words = [self.program, "run", f"--name={self.name}-{number}", f"--label={self._label}"]
-                code = call.run([*words, *self._user_words()], found.id, log, told)
+                code = call.run([*words, *self._engine_words()], found.id, log, told)
             if code == 0 and task.component is None:
                 take_outputs(task, written, found.digest, started)
         finally:
@@ -108,7 +109,16 @@ class ContainerRunner:
         """End every container of this run."""
         self._guard.close(finished=not self._running)
         shutil.rmtree(self.out / f"{PARTIAL}work", ignore_errors=True)
-        shutil.rmtree(self.out / f"{PARTIAL}scratch", ignore_errors=True)
+        with contextlib.suppress(OSError):  # what a run that failed left there, the next one finds
+            (self.out / f"{PARTIAL}scratch").rmdir()
+
+    def _scratch(self) -> Path:
+        """The folder of working files that outlive a killed run of the same out folder (checkpoints of a training)."""
+        folder = self.out / f"{PARTIAL}scratch"
+        folder.mkdir(exist_ok=True)
+        if os.getuid() == 0:
+            os.chown(folder, *_user())
+        return folder
 
     @contextlib.contextmanager
     def _counted(self) -> Iterator[None]:
@@ -145,7 +155,7 @@ class ContainerRunner:
                 call.network = _network()
         else:
             self._ours(call, task, task.component, places, work, share)
-        _give(*_user(), written, work, self.out / f"{PARTIAL}scratch")
+        _give(*_user(), written, work)
         return call
 
     def _ours(
@@ -164,7 +174,7 @@ class ContainerRunner:
                 texts[one.name] = call.mount(source, target)
         if contract.talks:
             call.network = _network()
-        call.mount(self.out / f"{PARTIAL}scratch", _SCRATCH, writable=True)
+        call.mount(self._scratch(), _SCRATCH, writable=True)
         call.environment |= {
             "CLAIMED_MED_FORK": "1",
             "CLAIMED_MED_ENGINE": "local-container",
@@ -182,10 +192,11 @@ class ContainerRunner:
         arguments = words_of(task.container.get("args", []), texts, places, _OUTPUTS)
         call.entrypoint, call.words = "claimed-med", ["run", name, *arguments]
 
-    def _user_words(self) -> list[str]:
+    def _engine_words(self) -> list[str]:
         uid, gid = _user()
-        keep = ["--userns=keep-id"] if self.is_podman and os.getuid() != 0 else []
-        return [f"--user={uid}:{gid}", *keep]
+        as_we = ["--userns=keep-id"] if self.is_podman and os.getuid() != 0 else []
+        no_proxy = ["--http-proxy=false"] if self.is_podman else []  # an address with a password, perhaps
+        return [f"--user={uid}:{gid}", *as_we, *no_proxy]
 
 
 def _network() -> str:

@@ -10,7 +10,7 @@ import subprocess
 _SCRIPT = """
 read -r word && exit 0
 for pass in 1 2; do
-    for one in $("$1" ps --all --quiet --filter "label=$2"); do "$1" rm --force "$one"; done
+    for one in $("$1" ps --all --quiet --filter "label=$2"); do "$1" kill "$one"; "$1" rm --force "$one"; done
     [ "$pass" = 2 ] || sleep 1
 done
 """

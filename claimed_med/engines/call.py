@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _ENGINE_SPEAKS, _SIGNALLED, _LAST = 125, 128, 193  # 125-127 are the container engine's own, 128 + n is signal n
+_LONGEST = 300  # of what the container engine said
 _HARDENED = (
     "--rm",
     "--pull=never",
@@ -95,7 +96,8 @@ class Call:
         text = log.read_text(encoding="utf-8", errors="replace")
         for source, target, _ in sorted(self.mounts, key=lambda one: -len(str(one[0]))):
             text = text.replace(str(source), target)
-        log.write_text(f"{text}\nerror: the container could not be started; its log tells why\n", encoding="utf-8")
+        last = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")[:_LONGEST]
+        log.write_text(f"{text}\nerror: the container could not be started: {last}\n", encoding="utf-8")
 
 
 def _is_progress(line: bytes, told: Callable[[int, int], None]) -> bool:

@@ -73,10 +73,10 @@ class LocalEngine:
         Raises:
             EngineError: A parameter that the pipeline does not have, or one without a value.
         """
-        values = Values(parameters_of(pipeline, given))
-        self.runner.check(pipeline)
-        (self.out / "logs").mkdir(parents=True, exist_ok=True)
         try:
+            values = Values(parameters_of(pipeline, given))
+            self.runner.check(pipeline)
+            (self.out / "logs").mkdir(parents=True, exist_ok=True)
             self._dag(pipeline, pipeline.root["dag"], values, self.out, "")
         except Failed as failure:
             return failure.code

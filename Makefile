@@ -6,13 +6,16 @@ OUT    ?= demo-output
 JOBS   ?= 2
 SYSTEM := dcmtk orthanc orthanc-dicomweb orthanc-gdcm tesseract-ocr
 DEV    := torch,demo,libjpeg,kfp,remote,network,ocr,dev
+# podman and buildah without a registry: docs/containers.md
+SYSTEM_CONTAINER := podman buildah runc netavark aardvark-dns iptables uidmap catatonit golang-github-containers-common debootstrap git
+IMAGE  ?=
 OCR    := rapidocr-onnxruntime==1.4.4  # without its dependencies: it asks for the OpenCV that needs a desktop
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format generate bench docs soak system clean
+.PHONY: help demo test check format generate bench docs soak image container system system-container clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/.demo ## run the main job on a made study, or on yours: make demo STUDY=/path
 	@study="$(STUDY)"; \
@@ -27,7 +30,7 @@ test: .venv/.dev ## run all tests but the slow ones
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not slow and not gpu and not container and not slurm"
 
 soak: .venv/.dev ## run the slow tests too
-	$(BIN)/python -m pytest -m "not gpu and not container and not slurm"
+	$(BIN)/python -m pytest -m "not gpu and not slurm"
 
 check: .venv/.dev ## lint, format, types, import layers, generated files up to date
 	$(BIN)/ruff check .
@@ -49,9 +52,19 @@ docs: .venv/.dev ## run every code block of the documentation, and the notebook
 bench: .venv/.bench ## measure; results in benchmarks/results
 	$(BIN)/python benchmarks/run.py
 
+image: .venv/.dev ## build container images with their bills of materials: all, or make image IMAGE=cpu
+	$(BIN)/python docker/build.py $(IMAGE)
+
+container: .venv/.dev ## run the tests that build and run the container image of the core
+	$(BIN)/python -m pytest -m "container and not slow"
+
 system: ## install the servers and tools that tests talk to, with apt-get as root (Debian)
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(SYSTEM)
+
+system-container: ## install what builds and runs container images, with apt-get as root (Debian)
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(SYSTEM_CONTAINER)
 
 clean: ## remove caches and demo output; keeps .venv
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache "$(OUT)"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -88,9 +89,14 @@ def list_components(words: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="claimed-med list", description="List the components, by category.")
     parser.add_argument("--json", action="store_true", help="print the contracts as JSON")
     parser.add_argument("--category", default="", help="only this category")
+    parser.add_argument(
+        "--image", default=os.environ.get("CLAIMED_MED_IMAGE", ""), help="only those of this image (in one: its own)"
+    )
     arguments = parser.parse_args(words)
     contracts = [registry.get(name).contract for name in registry.names()]
-    chosen = [one for one in contracts if arguments.category in {"", one.category}]
+    chosen = [
+        one for one in contracts if arguments.category in {"", one.category} and arguments.image in {"", one.image}
+    ]
     if arguments.json:
         print(json.dumps([one.as_dict() for one in chosen], indent=1))
         return 0

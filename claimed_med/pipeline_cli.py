@@ -33,6 +33,19 @@ def main(words: list[str]) -> int:
     )
     run.add_argument("--no-cache", action="store_true", help="run every task")
     run.add_argument("--workers", type=int, default=0, metavar="N", help="tasks at once (default: one per core)")
+    run.add_argument(
+        "--isolation",
+        choices=("process", "container"),
+        default="process",
+        help="container: each task in one of its own",
+    )
+    run.add_argument(
+        "--network-for",
+        action="append",
+        default=[],
+        metavar="TASK",
+        help="a foreign container that may use the network",
+    )
     make = commands.add_parser("compile", help="compile a pipeline with kfp")
     make.add_argument("name", help="a name from the list, or a Python file")
     make.add_argument(
@@ -92,7 +105,7 @@ def _show(arguments: argparse.Namespace) -> int:
     from claimed_med.engines.ir import load
 
     path = find(arguments.name, ".yaml")
-    pipeline = load(path)
+    pipeline = load(path, foreign=True)
     print(f"{pipeline.name}: {_first_line(path)}\n\nparameters (--set NAME=VALUE):")
     for name, told in pipeline.parameters().items():
         default = f"default {told['defaultValue']!r}" if "defaultValue" in told else "required"
@@ -115,15 +128,17 @@ def _tasks(pipeline: Pipeline, dag: dict[str, dict[str, dict[str, dict[str, str]
 
 def _run(arguments: argparse.Namespace) -> int:
     from claimed_med.engines.cache import Cache, default_folder
+    from claimed_med.engines.container import ContainerRunner
     from claimed_med.engines.ir import load
     from claimed_med.engines.local import LocalEngine
     from claimed_med.engines.report import Report
 
     given = dict(_pair(word) for word in arguments.set)
-    pipeline = load(find(arguments.name, ".yaml"))
+    pipeline = load(find(arguments.name, ".yaml"), foreign=True)
     report = Report()
     cache = None if arguments.no_cache else Cache(default_folder())
-    engine = LocalEngine(arguments.out, cache=cache, report=report, workers=arguments.workers)
+    runner = ContainerRunner(arguments.out, arguments.network_for) if arguments.isolation == "container" else None
+    engine = LocalEngine(arguments.out, cache=cache, report=report, workers=arguments.workers, runner=runner)
     try:
         code = engine.run(pipeline, given)
     finally:

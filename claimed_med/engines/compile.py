@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from claimed_med import registry
+from claimed_med.engines.foreign import is_foreign
 from claimed_med.engines.ir import Pipeline, load
 from claimed_med.errors import ContractError, require
 
@@ -49,7 +50,7 @@ def compile_text(source: Path) -> str:
         with tempfile.TemporaryDirectory() as folder:
             target = Path(folder) / "pipeline.yaml"
             compiler.Compiler().compile(pipeline, str(target))
-            check(load(target))
+            check(load(target, foreign=True))
             return target.read_text(encoding="utf-8")
 
 
@@ -92,6 +93,8 @@ def _faults(pipeline: Pipeline, dag: Mapping[str, Any], entered: Mapping[str, st
         if "dag" in component:
             yield from _faults(pipeline, component["dag"], inputs, f"{path}{name}/")
             continue
+        if is_foreign(pipeline.container(dict(component))):
+            continue
         contract = _contract(pipeline, component)
         for port in contract.inputs:
             kind = inputs.get(port.name, "")
@@ -117,6 +120,8 @@ def _source_kind(
 
 def _output_kind(pipeline: Pipeline, dag: Mapping[str, Any], task: str, port: str) -> str:
     component = pipeline.components[dag["tasks"][task]["componentRef"]["name"]]
+    if "dag" not in component and is_foreign(pipeline.container(dict(component))):
+        return ""
     if "dag" not in component:
         return _contract(pipeline, component).output(port).kind
     selectors = component["dag"].get("outputs", {}).get("artifacts", {}).get(port, {}).get("artifactSelectors", [])

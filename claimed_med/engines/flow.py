@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +11,12 @@ from claimed_med.engines.ir import Pipeline, constant
 from claimed_med.errors import EngineError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from concurrent.futures import Future
     from pathlib import Path
 
 _PARAMETER, _ARTIFACT = "parameters", "artifacts"
+_PLACEHOLDER = re.compile(r"\{\{\$\.(inputs|outputs)\.(parameters|artifacts)\['([^']+)'\](?:\.\w+)?\}\}")
 
 
 @dataclass
@@ -115,16 +117,23 @@ def kind_of(component: Mapping[str, Any], name: str) -> str:
     return str(component.get("inputDefinitions", {}).get(_PARAMETER, {}).get(name, {}).get("parameterType", "STRING"))
 
 
-def word_for(word: str, texts: Mapping[str, str], inputs: Values, folder: Path) -> str:
-    """Return one word of a container's command line, its placeholder filled."""
-    if not word.startswith("{{$."):
-        return word
-    _, name, rest = word.split("'")
-    if ".inputs.parameters" in word:
-        return texts[name]
-    if ".inputs.artifacts" in word:
-        return str(inputs.artifacts[name][0])
-    return str(folder / name) if rest else word
+def words_of(words: Iterable[str], texts: Mapping[str, str], places: Mapping[str, str], outputs: str) -> list[str]:
+    """The words of a container's command line, their placeholders filled.
+
+    Args:
+        words: As in the compiled pipeline.
+        texts: Parameter -> text.
+        places: Input artifact -> where the container finds it.
+        outputs: The folder in which it finds the place of every output.
+    """
+
+    def filled(found: re.Match[str]) -> str:
+        way, kind, name = found.groups()
+        if way == "outputs":
+            return f"{outputs}/{name}"
+        return texts.get(name, "") if kind == _PARAMETER else places[name]
+
+    return [_PLACEHOLDER.sub(filled, word) for word in words]
 
 
 def results_of(

@@ -51,8 +51,12 @@ class Pipeline:
         return dict(self.executors[component["executorLabel"]]["container"])
 
 
-def load(path: Path) -> Pipeline:
+def load(path: Path, *, foreign: bool = False) -> Pipeline:
     """Read and check an IR file.
+
+    Args:
+        path: The file.
+        foreign: Whether containers that are none of our components are allowed.
 
     Raises:
         EngineError: It is no valid IR, or holds a construct that this engine does not run.
@@ -71,9 +75,8 @@ def load(path: Path) -> Pipeline:
         content["deploymentSpec"]["executors"],
         content["root"],
     )
-    faults = sorted(
-        {*_faults(found, found.root), *(fault for one in found.components.values() for fault in _faults(found, one))}
-    )
+    listed = [found.root, *found.components.values()]
+    faults = sorted({fault for one in listed for fault in _faults(found, one, foreign=foreign)})
     if faults:
         raise EngineError(
             "pipeline",
@@ -110,7 +113,7 @@ def _validate(content: Any) -> None:
         raise EngineError("pipeline", f"the file is no valid pipeline: {told}", do="compile it again") from None
 
 
-def _faults(pipeline: Pipeline, component: dict[str, Any]) -> list[str]:
+def _faults(pipeline: Pipeline, component: dict[str, Any], *, foreign: bool) -> list[str]:
     if "dag" in component:
         return [
             fault
@@ -122,9 +125,10 @@ def _faults(pipeline: Pipeline, component: dict[str, Any]) -> list[str]:
     if "container" not in executor:
         return [f"executor {label} of kind {', '.join(executor) or 'unknown'}"]
     container = executor["container"]
-    if container.get("command", [])[:2] != ["claimed-med", "run"]:
+    if container.get("command", [])[:2] != ["claimed-med", "run"] and not foreign:
         return [f"foreign container {container.get('image', '')} ({label})"]
-    words = [word for word in container.get("args", []) for word in _PLACEHOLDER.findall(word)]
+    parts = [*container.get("command", []), *container.get("args", [])]
+    words = [word for part in parts for word in _PLACEHOLDER.findall(part)]
     return [f"placeholder {{{{${word}}}}} in {label}" for word in words if not _KNOWN.fullmatch(word)]
 
 

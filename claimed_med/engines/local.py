@@ -1,19 +1,17 @@
 """Run a compiled pipeline on this machine: independent tasks at once, finished ones from the cache.
 
-The scheduler is one thread per waiting task; each container task is forked from the server of its image.
+The scheduler is one thread per waiting task; a runner runs each container task as a process or in a container.
 """
 
 from __future__ import annotations
 
+import functools
 import json
-import os
-import sys
 import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-from claimed_med import registry
-from claimed_med.component import parse_argument
+from claimed_med import lineage
 from claimed_med.engines.cache import Cache, digest_of
 from claimed_med.engines.condition import evaluate
 from claimed_med.engines.flow import (
@@ -22,24 +20,24 @@ from claimed_med.engines.flow import (
     Values,
     fill_defaults,
     inputs_of,
-    kind_of,
     outputs_of,
     parameters_of,
     results_of,
-    word_for,
 )
-from claimed_med.engines.forkserver import ForkServer
-from claimed_med.engines.ir import Pipeline, as_text
+from claimed_med.engines.foreign import identity_of
+from claimed_med.engines.ir import Pipeline
+from claimed_med.engines.process import ProcessRunner
+from claimed_med.engines.reason import reason
 from claimed_med.engines.slots import Slots
+from claimed_med.engines.task import Runner, Task, task_of
 from claimed_med.errors import ClaimedMedError, EngineError
-from claimed_med.execute import explain, full_settings, location_digests
+from claimed_med.execute import explain, location_digests
 from claimed_med.workers import n_cores
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from claimed_med.contract import Contract
     from claimed_med.engines.report import Report
 
 
@@ -51,16 +49,18 @@ class LocalEngine:
         cache: Where finished tasks are kept, or None.
         report: Is told of every event.
         workers: Tasks at once; by default one per core.
+        runner: Runs the tasks: as processes by default, or each in a container.
     """
 
-    def __init__(self, out: Path, *, cache: Cache | None, report: Report, workers: int = 0) -> None:
+    def __init__(
+        self, out: Path, *, cache: Cache | None, report: Report, workers: int = 0, runner: Runner | None = None
+    ) -> None:
         self.out = out.resolve()
         self.cache = cache
         self.report = report
         self.workers = workers or n_cores()
         self.slots = Slots(self.workers)
-        self.servers: dict[str, ForkServer] = {}
-        self.lock = threading.Lock()
+        self.runner = runner or ProcessRunner()
         self.stopping = False
 
     def run(self, pipeline: Pipeline, given: Mapping[str, Any]) -> int:
@@ -73,9 +73,10 @@ class LocalEngine:
         Raises:
             EngineError: A parameter that the pipeline does not have, or one without a value.
         """
-        values = Values(parameters_of(pipeline, given))
-        (self.out / "logs").mkdir(parents=True, exist_ok=True)
         try:
+            values = Values(parameters_of(pipeline, given))
+            self.runner.check(pipeline)
+            (self.out / "logs").mkdir(parents=True, exist_ok=True)
             self._dag(pipeline, pipeline.root["dag"], values, self.out, "")
         except Failed as failure:
             return failure.code
@@ -83,8 +84,7 @@ class LocalEngine:
             return EngineError.exit_code
         finally:
             self.stopping = True
-            for server in self.servers.values():
-                server.close()
+            self.runner.close()
         return 0
 
     def _dag(self, pipeline: Pipeline, dag: Mapping[str, Any], values: Values, folder: Path, path: str) -> Values:
@@ -138,7 +138,9 @@ class LocalEngine:
         if "dag" in component:
             return self._dag(pipeline, component["dag"], inputs, folder / name, f"{title}/")
         retries = int(task.get("retryPolicy", {}).get("maxRetryCount", 0))
-        return self._container(pipeline, component, inputs, folder / name, title, retries)
+        prepared = task_of(pipeline, component, inputs, folder / name, title)
+        cached = bool(task.get("cachingOptions", {}).get("enableCache", False))
+        return self._container(prepared, component, retries, cached=cached)
 
     def _loop(
         self,
@@ -178,90 +180,52 @@ class LocalEngine:
         names = component.get("outputDefinitions", {}).get("parameters", {})
         return Values({key: [one_value.parameters.get(key) for one_value in collected] for key in names})
 
-    def _container(
-        self, pipeline: Pipeline, component: Mapping[str, Any], inputs: Values, folder: Path, title: str, retries: int
-    ) -> Values:
-        container = pipeline.container(dict(component))
-        found = registry.get(container["command"][2])
-        contract = found.contract
-        texts = {name: as_text(value, kind_of(component, name)) for name, value in inputs.parameters.items()}
-        given = {
-            one.name: parse_argument(one, texts[one.name], contract.name)
-            for one in contract.settings
-            if one.name in texts
-        }
-        settings = full_settings(contract, given)
-        ports = {port.name: folder / port.name for port in contract.outputs if not port.is_value}
-        files = {port.name: folder / port.name for port in contract.outputs if port.is_value}
-        self.report.started(title)
-        key = ""
-        if self.cache is not None and not contract.talks:
-            digests = {name: inputs.artifacts[name][1] for name in (port.name for port in contract.inputs)}
-            key = self.cache.key(found, settings, digests, location_digests(contract, settings))
-            entry = self.cache.find(key)
-            if entry is not None and self.cache.restore(entry, ports):
-                for name, text in entry.values.items():
-                    files[name].parent.mkdir(parents=True, exist_ok=True)
-                    files[name].write_text(text)
-                self.report.finished(title, ports, cached=True)
-                return results_of(component, ports, entry.digests, entry.values)
-        argv = [contract.name, *(word_for(word, texts, inputs, folder) for word in container.get("args", []))]
-        if found.contract.category == "local":
-            argv[0] = str(found.path)
-        self._fork_until_done(contract, argv, title, retries)
-        digests = {name: digest_of(place) for name, place in ports.items()}
-        values = {name: place.read_text() for name, place in files.items()}
+    def _container(self, task: Task, component: Mapping[str, Any], retries: int, *, cached: bool) -> Values:
+        self.report.started(task.title)
+        key = self._key(task, cached=cached)
+        entry = self.cache.find(key) if self.cache is not None and key else None
+        if self.cache is not None and entry is not None and self.cache.restore(entry, task.ports):
+            for name, text in entry.values.items():
+                task.files[name].parent.mkdir(parents=True, exist_ok=True)
+                task.files[name].write_text(text)
+            self.report.finished(task.title, task.ports, cached=True)
+            return results_of(component, task.ports, entry.digests, entry.values)
+        self._run_until_done(task, retries)
+        digests = {name: digest_of(place) for name, place in task.ports.items()}
+        values = {name: place.read_text() for name, place in task.files.items()}
         if self.cache is not None and key:
-            self.cache.store(key, ports, values)
-        self.report.finished(title, ports, cached=False)
-        return results_of(component, ports, digests, values)
+            self.cache.store(key, task.ports, values)
+        self.report.finished(task.title, task.ports, cached=False)
+        return results_of(component, task.ports, digests, values)
 
-    def _fork_until_done(self, contract: Contract, argv: list[str], title: str, retries: int) -> None:
-        log = self.out / "logs" / f"{title.replace('/', '.')}.log"
+    def _key(self, task: Task, *, cached: bool) -> str:
+        """The cache key of a task, or '' when no earlier result may stand for it."""
+        if self.cache is None or task.talks:
+            return ""
+        state = self.runner.state(task)
+        if task.component is None:
+            return identity_of(task, state) if cached else ""
+        contract = task.component.contract
+        digests = {port.name: task.inputs.artifacts[port.name][1] for port in contract.inputs}
+        key = self.cache.key(task.component, task.settings, digests, location_digests(contract, task.settings))
+        return lineage.digest([key, state]) if state else key
+
+    def _run_until_done(self, task: Task, retries: int) -> None:
+        log = self.out / "logs" / f"{task.title.replace('/', '.')}.log"
         for attempt in range(retries + 1):
-            with self.slots.taken(1 if contract.over else contract.threads):
+            with self.slots.taken(task.slots):
                 if self.stopping:
                     raise Skipped
                 log.unlink(missing_ok=True)
-                code = self._fork(contract.image, argv, title, log)
+                share = max(1, self.workers // max(1, self.report.n_running))
+                code = self.runner.run(task, log, share, functools.partial(self.report.progress, task.title))
             if code == 0:
                 return
             if attempt < retries:
-                self.report.retried(title, attempt + 1)
+                self.report.retried(task.title, attempt + 1)
         told = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
-        self.report.failed(title, code, _reason(code, told))
+        self.report.failed(task.title, code, reason(code, told))
         raise Failed(code if code > 0 else EngineError.exit_code)
-
-    def _fork(self, image: str, argv: list[str], title: str, log: Path) -> int:
-        share = max(1, self.workers // max(1, self.report.n_running))
-        environment = {
-            "CLAIMED_MED_FORK": "1",
-            "CLAIMED_MED_ENGINE": "local",
-            "CLAIMED_MED_WORKERS": str(share),
-        }
-        for name in (registry.ENVIRONMENT, "SOURCE_DATE_EPOCH"):
-            if name in os.environ:
-                environment[name] = os.environ[name]
-        if sys.platform == "darwin":
-            return _spawned(argv, environment, log)
-        reader, writer = os.pipe()
-        watcher = threading.Thread(target=self._watch, args=(title, reader), daemon=True)
-        watcher.start()
-        done = self._server(image).submit(argv, environment, str(log), writer)
-        os.close(writer)
-        return done.result()
-
-    def _watch(self, title: str, reader: int) -> None:
-        with os.fdopen(reader, encoding="utf-8") as lines:
-            for line in lines:
-                told = json.loads(line)
-                self.report.progress(title, told["units_done"], told["units_total"])
-
-    def _server(self, image: str) -> ForkServer:
-        with self.lock:
-            if image not in self.servers:
-                self.servers[image] = ForkServer(image)
-            return self.servers[image]
 
 
 def _ready_inputs(task: Mapping[str, Any], values: Values, done: Mapping[str, Future[Values]]) -> Values:
@@ -274,25 +238,3 @@ def _ready_inputs(task: Mapping[str, Any], values: Values, done: Mapping[str, Fu
     if policy.get("condition") and not evaluate(policy["condition"], inputs.parameters):
         raise Skipped
     return inputs
-
-
-def _spawned(argv: list[str], environment: dict[str, str], log: Path) -> int:
-    import subprocess
-
-    with log.open("ab") as stream:
-        words = [sys.executable, "-m", "claimed_med", "run", *argv]
-        return subprocess.run(
-            words, stdout=stream, stderr=stream, env={**os.environ, **environment}, check=False
-        ).returncode
-
-
-def _reason(code: int, log: str) -> str:
-    if code < 0:
-        import signal
-
-        return f"the task was killed by {signal.Signals(-code).name}, perhaps for lack of memory"
-    lines = [line for line in log.splitlines() if line.startswith("error: ")]
-    if lines:
-        return lines[-1].removeprefix("error: ")
-    summary = [line.strip() for line in log.splitlines() if line.strip()]
-    return "; ".join(summary[:6]) or f"the task ended with code {code}"

@@ -23,6 +23,7 @@ COMMANDS = {
     "run": ("run:main", "run one component on folders"),
     "pipeline": ("pipeline_cli:main", "list, show, run or compile a pipeline"),
     "lineage": ("provenance.cli:main", "show where an output came from; verify that nothing changed"),
+    "serve": ("services.server:main", "serve a blessed model: V1, Open Inference Protocol v2, DICOM"),
     "net": ("net_cli:main", "send, query, retrieve and receive over the DICOM network"),
     "manifest": ("manifest_cli:main", "print the Kubernetes manifest of a training job"),
     "data": ("data:main", "list, make, fetch or locate data sets"),

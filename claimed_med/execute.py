@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from claimed_med import lineage
+from claimed_med import blessing, lineage
 from claimed_med.component import check_value, running
-from claimed_med.errors import ClaimedMedError, ContractError, InputError, RefusedError
+from claimed_med.errors import ClaimedMedError, ContractError, InputError
 from claimed_med.handle import Handle
-from claimed_med.handles import BLESSED, KINDS, Decision, DicomCollection, _Dicom
+from claimed_med.handles import KINDS, Decision, DicomCollection, _Dicom
 from claimed_med.payload import copy_file, digest_files, folder_digest, payload_digest, sha256_of
 from claimed_med.remote import is_remote, local_copy
 from claimed_med.secret import keyed_hash
@@ -144,8 +144,9 @@ def execute(
     """
     contract = component.contract
     identity, inputs = known or identity_of(contract, unit, settings, locations, {})
-    _require_blessing(contract, unit, inputs)
+    blessed = _require_blessing(contract, unit, inputs, settings)
     with running(contract, identity, inputs) as run, _threads(contract.threads):
+        run.statements.update(blessed)
         result = component.function(*(unit.handles[port.name] for port in contract.inputs), **settings)
     outputs = dict(zip((port.name for port in contract.outputs), _as_tuple(contract, result), strict=True))
     for port in contract.outputs:
@@ -156,27 +157,24 @@ def execute(
     return Outcome(identity, outputs, inputs, repairs, run.statements)
 
 
-def _require_blessing(contract: Contract, unit: Unit, inputs: Mapping[str, str]) -> None:
-    """Refuse to run on anything but the very payload that a Decision blesses.
+def _require_blessing(
+    contract: Contract, unit: Unit, inputs: Mapping[str, str], settings: Mapping[str, Any]
+) -> dict[str, str]:
+    """Refuse to run on anything but the very payload that a Decision blesses; what it says, for the record.
+
+    A component with a setting `override` runs all the same where that is not empty; the record then says so.
 
     Raises:
         RefusedError: The decision is a refusal, or blesses another payload.
     """
+    told: dict[str, str] = {}
     for port in contract.inputs:
-        if port.kind != Decision.__name__:
-            continue
-        decision = unit.handles[port.name].load()
-        others = {digest for name, digest in inputs.items() if name != port.name}
-        if decision.get("verdict") != BLESSED:
-            raise RefusedError(contract.name, f"{port.name} is a refusal", do="read its reasons; nothing was done")
-        if decision.get("subject") not in others:
-            raise RefusedError(
-                contract.name,
-                f"{port.name} blesses another payload than the one given",
-                got=str(decision.get("subject"))[:12],
-                allowed=", ".join(sorted(digest[:12] for digest in others)),
-                do="bless this payload, or give the one that was blessed",
-            )
+        if port.kind == Decision.__name__:
+            others = {digest for name, digest in inputs.items() if name != port.name}
+            decision, override = unit.handles[port.name].load(), str(settings.get("override", ""))
+            found = blessing.require(contract.name, decision, others, port=port.name, override=override)
+            told |= found.statements()
+    return told
 
 
 def record_of(
@@ -289,8 +287,14 @@ def _stamp(contract: Contract, port: str, kind: str, output: Any, seed: str) -> 
 
 @contextlib.contextmanager
 def _threads(n_threads: int) -> Iterator[None]:
-    """Fix the number of numeric threads for the time of the block, and put it back."""
+    """Fix the number of numeric threads for the time of the block, and put it back.
+
+    Where it is that number already nothing is touched: a server runs several units at once, in threads.
+    """
     torch = sys.modules.get("torch")
+    if os.environ.get("OMP_NUM_THREADS") == str(n_threads) and (torch is None or torch.get_num_threads() == n_threads):
+        yield
+        return
     before = dict(os.environ), torch.get_num_threads() if torch else 0
     limit_threads(n_threads)
     try:

@@ -37,6 +37,11 @@ def secret() -> bytes:
     return _own()
 
 
+def is_given() -> bool:
+    """Whether the environment sets a secret; otherwise it is this user's own, which no other machine has."""
+    return bool(os.environ.get(ENVIRONMENT, "") or os.environ.get(FILE, ""))
+
+
 def keyed_hash(kind: str, value: str | bytes) -> str:
     """HMAC-SHA256 of a value under the secret, in hex; the same value of two kinds gives two hashes."""
     content = value if isinstance(value, bytes) else value.encode()

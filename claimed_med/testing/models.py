@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from claimed_med.blessing import signature_of
 from claimed_med.handles import BLESSED
 from claimed_med.payload import folder_digest
 
@@ -34,6 +35,20 @@ def blessed_decision(folder: Path) -> Path:
     from claimed_med.testing.example import example_of
 
     bundle = example_of(registry.get("train-classifier")).first.out / "bundle"
-    decision = {"verdict": BLESSED, "subject": folder_digest(bundle), "policy": "made for a test", "failed": []}
+    return decide(bundle, folder)
+
+
+def decide(bundle: Path, folder: Path, verdict: str = BLESSED) -> Path:
+    """Write a signed decision on a bundle, without any report behind it."""
+    subject, policy = folder_digest(bundle), "0" * 64
+    decision = {
+        "verdict": verdict,
+        "subject": subject,
+        "policy": "made for a test",
+        "policy_sha256": policy,
+        "signature": signature_of(policy, subject, verdict),
+        "failed": [],
+    }
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "decision.json").write_text(json.dumps(decision))
     return folder

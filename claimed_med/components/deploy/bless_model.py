@@ -63,10 +63,9 @@ def bless_model(
         ContractError: The policy cannot be understood.
         RefusedError: With fail_on_refusal, when the model is refused.
     """
-    import json
     from dataclasses import asdict
 
-    from claimed_med import secret
+    from claimed_med.blessing import signature_of
     from claimed_med.component import digest_of_input, state
     from claimed_med.errors import RefusedError
     from claimed_med.handles import BLESSED, REFUSED
@@ -84,7 +83,7 @@ def bless_model(
     reasons = policies.judge(chosen, reports, subject)
     failed = [one for one in reasons if not one.passed]
     verdict = REFUSED if failed else BLESSED
-    signed = secret.signature(json.dumps([chosen.digest, subject, verdict]))
+    signed = signature_of(chosen.digest, subject, verdict)
     state(policy_sha256=chosen.digest, policy_signature=signed, verdict=verdict)
     if failed and fail_on_refusal:
         told = "; ".join(f"{one.requirement} [{one.group}]: {one.told or one.value}" for one in failed)

@@ -1,0 +1,403 @@
+"""DICOM in, DICOM out: a study of an archive or an upload; the component itself runs on it, and lineage comes along.
+
+What comes from outside is held against limits before it is decoded: bytes, number of files, voxels as the headers tell.
+Names of files are ours. An archive is asked only where its origin is on the list, and redirects elsewhere are refused.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import time
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+from claimed_med.dicom import cohort
+from claimed_med.dicom.header import UNREADABLE, NotReadable, open_instance, whole
+from claimed_med.dicom.scan import VolumeEntry, scan
+from claimed_med.dicom.web import Archive, Patience, is_uid, require_all
+from claimed_med.dicom.web_multipart import CHUNK, NotMultipart, boundary_of, parts
+from claimed_med.errors import ClaimedMedError, ContractError, InputError, OutputError, name_of
+from claimed_med.handles import DicomCollection, DicomSeries
+from claimed_med.payload import LINEAGE
+from claimed_med.secret import keyed_hash
+from claimed_med.services.prediction_log import OLDEST_TOLD, Prediction
+from claimed_med.services.serve_error import WHERE, ArchiveFailed, Forbidden, NotTaken, TooLarge
+from claimed_med.services.serve_job import Job, current
+from claimed_med.services.serve_model import Models, Served
+from claimed_med.services.serve_options import Options, origin_of
+from claimed_med.services.serve_tensor import common
+from claimed_med.units import named_files
+
+MOST_FILES = 20_000
+_ATTRIBUTES = ("sex", "age_band", "view", "modality", "manufacturer", "scanner", "site")
+_NUMBERS = tuple(
+    """
+    SliceThickness KVP MagneticFieldStrength WindowCenter WindowWidth RescaleSlope RescaleIntercept
+    """.split()
+)
+_PATIENCE = Patience(attempts=2, first_s=0.5, longest_s=5.0, connect_s=5.0, read_s=30.0)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a request asks for.
+
+    Attributes:
+        url: Of a study or series of an archive, or ''.
+        store: DICOMweb service that gets the results, or ''.
+    """
+
+    url: str = ""
+    store: str = ""
+
+
+@dataclass
+class Result:
+    """What became of one volume.
+
+    Attributes:
+        told: JSON-ready: key, outcome, figures, model; for a refusal the error.
+        objects: SOPInstanceUID -> bytes of every object that was made.
+        lineage: The record of the objects.
+        prediction: For the record of predictions.
+    """
+
+    told: dict[str, Any]
+    prediction: Prediction
+    objects: dict[str, bytes] = field(default_factory=dict)
+    lineage: dict[str, Any] = field(default_factory=dict)
+
+
+class Dicom:
+    """Works on DICOM requests, each in a thread of the caller.
+
+    Args:
+        options: Of the server.
+        work: Folder for what requests bring and make.
+    """
+
+    def __init__(self, options: Options, work: Path) -> None:
+        self._options, self._work = options, work
+
+    @contextmanager
+    def place(self) -> Iterator[Path]:
+        """A folder for one request; gone at the end of the block."""
+        folder = Path(tempfile.mkdtemp(prefix="request-", dir=self._work))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def allow(self, asked: Asked) -> None:
+        """Refuse addresses that are not on the list, before anything is done.
+
+        Raises:
+            ContractError: No address at all.
+            Forbidden: Another origin.
+        """
+        for url in filter(None, (asked.url, asked.store)):
+            if origin_of(url) not in self._options.origins:
+                do = "name an archive that the server was started with (--allow-origin)"
+                raise Forbidden(WHERE, "the origin of an address is not allowed", do=do)
+
+    def unpack(self, body: Path, content_type: str, folder: Path) -> None:
+        """Write the parts of an upload into a folder.
+
+        Args:
+            body: As it came.
+            content_type: `application/dicom`, `multipart/related` or `multipart/form-data`.
+            folder: Gets numbered files.
+
+        Raises:
+            NotTaken: It is none of these, or damaged.
+            TooLarge: There are too many parts.
+        """
+        folder.mkdir()
+        if content_type.split(";", maxsplit=1)[0].strip().lower() == "application/dicom":
+            body.rename(folder / "0.dcm")
+            return
+        try:
+            with body.open("rb") as stream:
+                chunks = iter(lambda: stream.read(CHUNK), b"")
+                for number, part in enumerate(parts(chunks, boundary_of(content_type))):
+                    if number >= MOST_FILES:
+                        raise TooLarge(WHERE, "there are more files than are taken", allowed=str(MOST_FILES))
+                    with (folder / f"{number}.dcm").open("wb") as target:
+                        for chunk in part:
+                            target.write(chunk)
+        except NotMultipart:
+            allowed = "application/dicom, multipart/related"
+            raise NotTaken(WHERE, "the body is no multipart of DICOM files", allowed=allowed) from None
+        body.unlink()
+
+    def fetch(self, url: str, folder: Path) -> None:
+        """Fetch a study or series of an allowed archive.
+
+        Raises:
+            ContractError: The address names no study.
+            ArchiveFailed: The archive does not answer as it should.
+        """
+        service, study, series = split_address(url)
+        try:
+            with Archive(service, patience=_PATIENCE) as archive:
+                archive.retrieve(study, folder)
+        except (InputError, OutputError) as error:
+            raise ArchiveFailed(WHERE, error.what, got=error.got, do="see to the archive, then ask again") from None
+        if series:
+            for path in folder.iterdir():
+                if _series_of(path) != series:
+                    path.unlink()
+
+    def check(self, folder: Path) -> None:
+        """Hold files against the limits, by their headers.
+
+        Raises:
+            TooLarge: More voxels, or more bytes after inflation, than are taken.
+        """
+        n_voxels = 0
+        for path in folder.iterdir():
+            if _is_deflated(path):
+                _check_inflated(path, self._options.max_upload)
+            try:
+                instance = open_instance(path)
+            except NotReadable:
+                continue
+            header = instance.dataset
+            size = (whole(header, one, 0) or 0 for one in ("Rows", "Columns"))
+            rows, columns = size
+            n_voxels += rows * columns * max(1, instance.n_frames) * max(1, whole(header, "SamplesPerPixel", 1) or 1)
+            if n_voxels > self._options.max_voxels:
+                most = f"{self._options.max_voxels:,} voxels"
+                raise TooLarge(WHERE, "the images are larger than are taken", allowed=most, do="send less at once")
+
+    def predict(self, folder: Path, models: Models, job: Job) -> list[Result]:
+        """Run the component on every volume.
+
+        Args:
+            folder: With the files.
+            models: What is served.
+            job: The request.
+
+        Raises:
+            InputError: There is no volume.
+        """
+        with job.stage("read"):
+            found = scan(folder)
+        if not found.volumes:
+            findings = [one.finding for one in found.skipped]
+            raise InputError(
+                WHERE, "there is no image volume", got=f"{len(found.skipped)} other files", findings=findings
+            )
+        token = current.set(job)
+        try:
+            return [self._one(entry, models, job, folder.parent) for entry in found.volumes]
+        finally:
+            current.reset(token)
+
+    def store(self, results: Sequence[Result], url: str, folder: Path) -> None:
+        """Store what was made in an archive (STOW-RS).
+
+        Raises:
+            ArchiveFailed: Not all of it arrived.
+        """
+        folder.mkdir()
+        paths = []
+        for uid, content in ((uid, content) for one in results for uid, content in one.objects.items()):
+            paths.append(folder / f"{uid}.dcm")
+            paths[-1].write_bytes(content)
+        try:
+            with Archive(url, patience=_PATIENCE) as archive:
+                require_all(archive.store(paths))
+        except (InputError, OutputError) as error:
+            raise ArchiveFailed(WHERE, error.what, got=error.got, do="see to the archive, then ask again") from None
+
+    def _one(self, entry: VolumeEntry, models: Models, job: Job, place: Path) -> Result:
+        job.check()
+        row = _described(entry)
+        served = models.of(row["study_uid"])
+        job.told |= {"variant": served.variant, "model_digest": served.digest}
+        job.told.setdefault("study_keys", [])
+        job.told["study_keys"] = sorted({*job.told["study_keys"], keyed_hash("uid", row["study_uid"])[:16]})
+        job.noted.clear()
+        base = common(job, served) | {
+            "unit_key": entry.key,
+            "sop_key": keyed_hash("uid", row["sop_uid"]),
+            "study_key": keyed_hash("uid", row["study_uid"]),
+            "patient_key": row["patient_key"],
+            "attributes": {name: str(row[name]) for name in _ATTRIBUTES},
+        }
+        try:
+            return self._served(entry, served, job, place, base, row)
+        except (InputError, ContractError) as error:
+            findings = sorted(
+                {getattr(one, "name", str(one)) for one in (*entry.findings, *getattr(error, "findings", ()))}
+            )
+            reason = " ".join([type(error).__name__, *findings])
+            told = {"key": entry.key, "outcome": "refused", "error": str(error), "findings": findings}
+            base |= {"at": time.time(), "features": _features(row, entry, {})}
+            return Result(told, Prediction(**base, outcome="refused", reason=reason))
+
+    def _served(
+        self, entry: VolumeEntry, served: Served, job: Job, place: Path, base: dict[str, Any], row: Mapping[str, Any]
+    ) -> Result:
+        handle = DicomSeries.from_files(named_files(entry.files, entry.sop_uids), entry.frames)
+        handle.key = entry.key
+        with job.stage("predict"):
+            outputs = served.component(handle, served.handle)
+        made = outputs.report if hasattr(outputs, "report") else outputs
+        unit = made.record.units[0]
+        unit.statements.update(served.blessing.statements() | {"served_as": f"{served.name}/{served.variant}"})
+        port = served.component.contract.inputs[0].name
+        unit.inputs[port].setdefault("sop_uids", sorted(entry.sop_uids))
+        with job.stage("encode"):
+            folder = made.save(place / "made" / entry.key)
+            record = json.loads((folder / LINEAGE).read_text(encoding="utf-8"))
+            objects = {str(made.load().SOPInstanceUID): (folder / made.file_name).read_bytes()}
+        figures = _figures(served, outputs, made)
+        digest = unit.inputs[port]["digest"]
+        features = _features(row, entry, job.noted.get("features", {}))
+        embedded = {"embedding": job.noted.get("embedding", ()), "embedding_kind": job.noted.get("embedding_kind", "")}
+        base |= {"at": time.time(), "duration_s": time.monotonic() - job.started}
+        prediction = Prediction(**base, **figures, **embedded, input_digest=digest, features=features)
+        told = {
+            "key": entry.key,
+            "outcome": "answered",
+            "prediction_id": prediction.prediction_id,
+            **figures,
+            "objects": sorted(objects),
+            "model_digest": served.digest,
+            "variant": served.variant,
+        }
+        return Result(told, prediction, objects, record)
+
+
+def split_address(url: str) -> tuple[str, str, str]:
+    """Service, StudyInstanceUID and SeriesInstanceUID ('' for a study) of `.../studies/UID[/series/UID]`.
+
+    Raises:
+        ContractError: It is no such address.
+    """
+    parts_ = urlsplit(url)
+    words = parts_.path.strip("/").split("/")
+    series = ""
+    if len(words) >= 4 and words[-2] == "series":
+        series = words.pop()
+        words.pop()
+    is_plain = not (parts_.query or parts_.fragment) and not any(one in {"", ".", ".."} or "%" in one for one in words)
+    if (
+        len(words) < 2
+        or words[-2] != "studies"
+        or not is_uid(words[-1])
+        or (series and not is_uid(series))
+        or not is_plain
+    ):
+        allowed = "https://HOST/PATH/studies/UID[/series/UID]"
+        raise ContractError(WHERE, "the address names no study or series", allowed=allowed)
+    path = "/".join(words[:-2])
+    return f"{parts_.scheme}://{parts_.netloc}/{path}".rstrip("/"), words[-1], series
+
+
+def failure(results: Sequence[Result]) -> ClaimedMedError | None:
+    """Why nothing was made, when nothing was."""
+    if any(one.objects for one in results):
+        return None
+    told = sorted({str(one.told["error"]) for one in results})
+    found = sorted({name for one in results for name in one.told["findings"]})
+    return InputError(WHERE, "no volume could be used", got=" ".join(told)[:600], findings=found)
+
+
+def _described(entry: VolumeEntry) -> dict[str, Any]:
+    series = DicomSeries(None)
+    series.object = entry.series
+    table = cohort.tidy(cohort.describe(DicomCollection([series])).drop(columns="patient_id"))
+    row: dict[str, Any] = table.to_dict("records")[0]
+    return row
+
+
+def _features(row: Mapping[str, Any], entry: VolumeEntry, noted: Mapping[str, float]) -> dict[str, float]:
+    header = entry.series.headers[0]
+    told = {
+        "rows": float(whole(header, "Rows", 0) or 0),
+        "columns": float(whole(header, "Columns", 0) or 0),
+        "n_files": float(len(entry.files)),
+        "bits_stored": float(whole(header, "BitsStored", 0) or 0),
+        **noted,
+    }
+    for keyword in _NUMBERS:
+        value = _number(header, keyword)
+        if value is not None:
+            told[keyword] = value
+    age = float(row["age"])
+    if age == age:  # noqa: PLR0124 - NaN where the header does not tell
+        told["age"] = float(min(OLDEST_TOLD, int(age)))
+    return told
+
+
+def _number(header: Any, keyword: str) -> float | None:
+    try:
+        value = header.get(keyword)
+        return float(value[0] if hasattr(value, "__getitem__") and not isinstance(value, str) else value)
+    except UNREADABLE:
+        return None
+
+
+def _figures(served: Served, outputs: Any, made: Any) -> dict[str, Any]:
+    bundle = served.bundle
+    if bundle.task == "classification":
+        row = outputs.predictions.load().iloc[0]
+        return {
+            "positive": bundle.positive,
+            "score": float(row["score"]),
+            "decision": str(row["predicted"]),
+            "threshold": float(row["threshold"]),
+            "probabilities": {name: float(row[f"probability_{name}"]) for name in bundle.classes},
+        }
+    from claimed_med.dicom import seg
+
+    volumes, share = {}, 0.0
+    for one in seg.decode(made.load()):
+        n_voxels = float((one.mask.array > 0).sum())
+        volumes[one.label] = n_voxels * float(one.mask.voxel_volume) / 1000.0
+        share += n_voxels / one.mask.array.size
+    found = ",".join(name for name, volume in volumes.items() if volume)
+    return {"score": share, "decision": found, "probabilities": volumes}
+
+
+def _series_of(path: Path) -> str:
+    try:
+        return str(open_instance(path).dataset.get("SeriesInstanceUID", ""))
+    except NotReadable:
+        return ""
+
+
+def _is_deflated(path: Path) -> bool:
+    try:
+        return bool(read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian)
+    except Exception:  # noqa: BLE001 - damaged files fail in every way, and are found damaged later
+        return False
+
+
+def _check_inflated(path: Path, most: int) -> None:
+    """Refuse a deflated file that grows beyond the limit; nothing of what is inflated is kept."""
+    data = path.read_bytes()
+    start = data.find(b"DICM")
+    length = int.from_bytes(data[start + 12 : start + 16], "little") if start >= 0 else 0
+    inflater, total, rest = zlib.decompressobj(-zlib.MAX_WBITS), 0, data[start + 16 + length :]
+    try:
+        while rest and total <= most and not inflater.eof:
+            total += len(inflater.decompress(rest, CHUNK))
+            rest = inflater.unconsumed_tail
+    except zlib.error:
+        raise InputError(WHERE, "a deflated file is damaged", got=name_of(path)) from None
+    if total > most:
+        raise TooLarge(WHERE, "a deflated file is larger than is taken", allowed=f"{most >> 20} MiB")

@@ -1,0 +1,83 @@
+"""One request on its way through the server: name, deadline, stages with times and spans, and what became of it."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+from claimed_med.services import serve_metrics
+from claimed_med.services.serve_error import WHERE, Cancelled, Expired
+from claimed_med.services.serve_trace import span
+
+_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+current: ContextVar[Job | None] = ContextVar("claimed_med_job", default=None)
+
+
+@dataclass
+class Job:
+    """A request.
+
+    Attributes:
+        route: `v1`, `v2`, `grpc`, `dicom`, `explain`, or `other`.
+        deadline: Of `time.monotonic()`.
+        request_id: From the caller where it is a plain word, else a new one.
+        caller: Name of the token, digest of the certificate, or `anonymous`.
+        started: Of `time.monotonic()`.
+        cancelled: Set when nobody waits any more.
+        told: What the audit line says besides: model, digest, variant, counts, pseudonyms.
+        noted: What was found on the way, for the record of predictions: embedding, intensities.
+    """
+
+    route: str
+    deadline: float
+    request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    caller: str = "anonymous"
+    started: float = field(default_factory=time.monotonic)
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    told: dict[str, Any] = field(default_factory=dict)
+    noted: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def left_s(self) -> float:
+        """Time until the deadline [s]."""
+        return self.deadline - time.monotonic()
+
+    def check(self) -> None:
+        """Stop here when the work is in vain.
+
+        Raises:
+            Cancelled: Nobody waits.
+            Expired: The deadline has passed.
+        """
+        if self.cancelled.is_set():
+            raise Cancelled(WHERE, "the caller has gone")
+        if self.left_s <= 0:
+            raise Expired(WHERE, "the deadline has passed", do="allow more time, or send less")
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage, and open a span for it."""
+        started = time.perf_counter()
+        with span(name):
+            try:
+                yield
+            finally:
+                serve_metrics.STAGE.labels(name).observe(time.perf_counter() - started)
+
+
+def request_id(given: str) -> str:
+    """The caller's name of a request where it can stand in a log, else a new one."""
+    return given if _ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def stage(name: str) -> contextlib.AbstractContextManager[None]:
+    """A stage of the request that this thread or task works on."""
+    job = current.get()
+    return job.stage(name) if job is not None else contextlib.nullcontext()

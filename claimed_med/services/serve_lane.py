@@ -1,0 +1,154 @@
+"""The thread that computes: one task at a time, images of waiting requests together (dynamic batching).
+
+A batch is what waits at the moment when the last one is done: nothing is delayed to fill it. Float results change in
+the last bits with the size of a batch (see docs/serving.md); with `max_batch` 1 they are those of the component.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
+from typing import Any
+
+from claimed_med.services import serve_job, serve_metrics
+from claimed_med.services.serve_error import WHERE, Busy
+from claimed_med.services.serve_job import Job
+from claimed_med.workers import limit_threads
+
+
+@dataclass
+class Task:
+    """Something to compute.
+
+    Attributes:
+        run: Content of one or more tasks of one kind -> one result each.
+        content: What it is run on.
+        kind: Tasks of the same kind can be computed together; None for tasks that stand alone.
+        n_images: Of the content.
+        job: The request, whose deadline and cancellation count.
+    """
+
+    run: Callable[[Sequence[Any]], Sequence[Any]]
+    content: Any
+    kind: Any = None
+    n_images: int = 1
+    job: Job | None = None
+    future: Future[Any] = field(default_factory=Future)
+    context: Context = field(default_factory=copy_context)
+    arrived: float = field(default_factory=time.perf_counter)
+
+    def is_wanted(self) -> bool:
+        """Whether to compute it; sets the reason where not."""
+        if not self.future.set_running_or_notify_cancel():
+            return False
+        if self.job is not None:
+            try:
+                self.job.check()
+            except Exception as error:  # noqa: BLE001 - handed to whoever waits
+                self.future.set_exception(error)
+                return False
+        return True
+
+
+class Lane:
+    """A queue with a thread.
+
+    Args:
+        n_threads: Numeric threads, as of the component.
+        max_batch: Most images at once; 1 for no batching.
+        max_waiting: Most tasks that wait.
+    """
+
+    def __init__(self, n_threads: int, max_batch: int, max_waiting: int) -> None:
+        self.max_batch, self.max_waiting, self._n_threads = max_batch, max_waiting, n_threads
+        self._tasks: deque[Task] = deque()
+        self._news = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name="claimed-med-lane", daemon=True)
+        self._thread.start()
+
+    def submit(self, task: Task) -> Future[Any]:
+        """Put a task at the end of the queue.
+
+        Raises:
+            Busy: The queue is full.
+        """
+        task.job = task.job or serve_job.current.get()
+        with self._news:
+            if len(self._tasks) >= self.max_waiting:
+                raise Busy(WHERE, "the queue is full", got=f"{self.max_waiting} waiting", do="try again later")
+            self._tasks.append(task)
+            serve_metrics.WAITING.set(len(self._tasks))
+            self._news.notify()
+        return task.future
+
+    def call(self, task: Task) -> Any:
+        """Compute a task and wait for it, no longer than its request does."""
+        future = self.submit(task)
+        job = task.job
+        while True:
+            try:
+                return future.result(timeout=None if job is None else max(0.0, min(job.left_s, 0.5)))
+            except TimeoutError:
+                if job is None or future.done():
+                    raise
+                job.check()
+
+    def is_here(self) -> bool:
+        """Whether this is the thread of the lane."""
+        return threading.current_thread() is self._thread
+
+    def close(self) -> None:
+        """Compute what waits, and end."""
+        with self._news:
+            self._closed = True
+            self._news.notify()
+        self._thread.join()
+
+    def _work(self) -> None:
+        limit_threads(self._n_threads)
+        while batch := self._next():
+            wanted = [one for one in batch if one.is_wanted()]
+            if not wanted:
+                continue
+            now = time.perf_counter()
+            for one in wanted:
+                serve_metrics.STAGE.labels("queue").observe(now - one.arrived)
+            if wanted[0].kind is not None:
+                serve_metrics.BATCH.observe(sum(one.n_images for one in wanted))
+            self._compute(wanted)
+
+    def _compute(self, wanted: list[Task]) -> None:
+        try:
+            with serve_metrics.STAGE.labels("compute").time():
+                results = wanted[0].context.run(wanted[0].run, [one.content for one in wanted])
+            for one, result in zip(wanted, results, strict=True):
+                one.future.set_result(result)
+        except BaseException as error:  # noqa: BLE001 - handed to whoever waits
+            if len(wanted) > 1:  # one of them may be what fails: each gets its own chance
+                for one in wanted:
+                    self._compute([one])
+                return
+            if not wanted[0].future.done():
+                wanted[0].future.set_exception(error)
+
+    def _next(self) -> list[Task]:
+        with self._news:
+            while not self._tasks:
+                if self._closed:
+                    return []
+                self._news.wait()
+            batch = [self._tasks.popleft()]
+            n_images = batch[0].n_images
+            while self._tasks and batch[0].kind is not None and self._tasks[0].kind == batch[0].kind:
+                if n_images + self._tasks[0].n_images > self.max_batch:
+                    break
+                batch.append(self._tasks.popleft())
+                n_images += batch[-1].n_images
+            serve_metrics.WAITING.set(len(self._tasks))
+            return batch

@@ -1,0 +1,22 @@
+"""Prometheus metrics of the server. Labels are routes, outcomes, stages and model digests; never an input."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+
+REQUESTS = Counter("claimed_med_requests", "Requests that were answered", ["route", "status", "variant"])
+SECONDS = Histogram("claimed_med_request_seconds", "From arrival to answer", ["route"], buckets=_SECONDS)
+STAGE = Histogram("claimed_med_stage_seconds", "Time in a stage", ["stage"], buckets=_SECONDS)
+IN_FLIGHT = Gauge("claimed_med_in_flight", "Requests that are being served")
+WAITING = Gauge("claimed_med_waiting", "Tasks that wait for the model")
+BATCH = Histogram("claimed_med_batch_images", "Images that were computed at once", buckets=(1, 2, 4, 8, 16, 32, 64))
+PREDICTIONS = Counter("claimed_med_predictions", "Inputs by outcome", ["outcome", "model_digest", "variant"])
+MODEL = Gauge(
+    "claimed_med_model_info",
+    "1 for every model that is served",
+    ["model", "model_digest", "variant", "blessing", "task"],
+)
+LOST = Counter("claimed_med_lost_lines", "Audit lines that could not be written")
+SWAPS = Counter("claimed_med_swaps", "Models taken over while running", ["outcome"])

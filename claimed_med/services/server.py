@@ -1,0 +1,75 @@
+"""`claimed-med serve BUNDLE`: one blessed model over V1, Open Inference Protocol v2 (REST, gRPC) and DICOM.
+
+kserve's ModelServer and DataPlane with our addresses, limits and answers. SIGTERM: nothing new is taken, what was
+accepted is finished. SIGHUP: the paths of the models and the tokens are read again, and taken over in one step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from claimed_med.errors import require
+from claimed_med.workers import limit_threads
+
+THREADS = {"classification": 1, "segmentation": 2}
+
+
+def main(words: Sequence[str]) -> int:
+    """Serve until SIGTERM; the exit code.
+
+    Raises:
+        ClaimedMedError: Options that are not allowed, or a model that cannot be served.
+    """
+    argv, sys.argv = sys.argv, sys.argv[:1]  # kserve reads the command line when it is imported
+    try:
+        for module in ("kserve", "prometheus_client", "uvicorn", "cryptography", "orjson"):
+            require(module, "serve")
+    finally:
+        sys.argv = argv
+    from claimed_med.services.serve_options import parse
+
+    options = parse(words)
+    limit_threads(_threads(options.bundle))  # before any numeric library is imported
+    from claimed_med.services.serve_run import serve
+
+    _silence()
+    with _work(options.work) as work:
+        return serve(replace(options, work=work))
+
+
+def _threads(bundle: Path) -> int:
+    """The threads of the component that runs this bundle, read without loading it."""
+    import json
+
+    for place in (bundle / "bundle" / "bundle.json", bundle / "bundle.json"):
+        with contextlib.suppress(OSError, ValueError):
+            return THREADS.get(str(json.loads(place.read_text(encoding="utf-8")).get("task")), 1)
+    return 1
+
+
+def _silence() -> None:
+    """Let no other library write: their texts may quote a header, a path or an address."""
+    warnings.simplefilter("ignore")
+    logging.disable(logging.CRITICAL)
+    logging.lastResort = None
+
+
+@contextlib.contextmanager
+def _work(given: Path | None) -> Iterator[Path]:
+    """A private folder for the time of the process."""
+    if given is not None:
+        given.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"claimed-med-serve-{os.getpid()}-", dir=given))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -111,7 +111,12 @@ def judge(tests: Sequence[Test], rules: Rules) -> list[Test]:
     adjusted = stats.false_discovery_control([one.p_value for one in tried])
     found = {one.column: q for one, q in zip(tried, adjusted, strict=True)}
     return [
-        Test(**{**vars(one), "drifted": found.get(one.column, 1.0) <= rules.alpha and one.effect >= _least(one, rules)})
+        Test(
+            **{
+                **vars(one),
+                "drifted": bool(found.get(one.column, 1.0) <= rules.alpha and one.effect >= _least(one, rules)),
+            }
+        )
         for one in tests
     ]
 
@@ -164,15 +169,15 @@ def _column(
 
 def _numeric(name: str, before: Floats, after: Floats) -> Test:
     edges = np.unique(np.quantile(before, np.linspace(0, 1, _N_BINS + 1)[1:-1]))
-    counts = [np.bincount(np.searchsorted(edges, one, side="right"), minlength=len(edges) + 1) for one in (before, after)]
+    counts = [
+        np.bincount(np.searchsorted(edges, one, side="right"), minlength=len(edges) + 1) for one in (before, after)
+    ]
     found = stats.ks_2samp(before, after, method="asymp")
     chance = psi_by_chance(len(edges) + 1, len(before), len(after))
     return Test(name, "numeric", "ks", float(found.statistic), float(found.pvalue), max(0.0, psi(*counts) - chance))
 
 
-def _categorical(
-    name: str, before: pd.Series, after: pd.Series, rules: Rules, generator: np.random.Generator
-) -> Test:
+def _categorical(name: str, before: pd.Series, after: pd.Series, rules: Rules, generator: np.random.Generator) -> Test:
     labels = sorted({*before, *after})
     counts = np.array([[int((one == label).sum()) for label in labels] for one in (before, after)])
     new = tuple(str(label) for label, n in zip(labels, counts[0], strict=True) if not n)

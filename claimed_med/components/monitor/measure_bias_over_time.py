@@ -1,4 +1,4 @@
-"""Measure whether a deployed classifier still treats groups alike, window by window."""
+"""Measure whether a deployed classifier treats groups alike over time."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def measure_bias_over_time(
     n_bootstrap: Annotated[int, Interval(100, 100_000)] = 500,
     seed: Annotated[int, Interval(0, 2**31 - 1)] = 0,
 ) -> MeasureBiasOverTimeOutputs:
-    """Measure whether a deployed classifier still treats groups alike, window by window.
+    """Measure whether a deployed classifier treats groups alike over time.
 
     Every window gets AIF360's five metrics with intervals for every group, as measure-fairness gives them. A group is
     flagged when its false negative or false positive rate has risen against the reference, or is higher than that of

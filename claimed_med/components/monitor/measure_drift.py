@@ -1,4 +1,4 @@
-"""Measure whether the cases of a deployed model still are what it was made for."""
+"""Measure whether the cases of a deployed model have drifted."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def measure_drift(
     n_bootstrap: Annotated[int, Interval(100, 100_000)] = 500,
     seed: Annotated[int, Interval(0, 2**31 - 1)] = 0,
 ) -> MeasureDriftOutputs:
-    """Measure whether the cases of a deployed model still are what it was made for.
+    """Measure whether the cases of a deployed model have drifted.
 
     Every window is held against the reference, column by column: Kolmogorov-Smirnov for numbers, a permutation test of
     chi-squared for categories and for missing values, maximum mean discrepancy for embeddings. A column has drifted

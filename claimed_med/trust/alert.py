@@ -15,7 +15,10 @@ from claimed_med.errors import InputError
 from claimed_med.trust import policy
 from claimed_med.trust.policy import Policy
 
-_SCHEMA = "CREATE TABLE IF NOT EXISTS told (model TEXT NOT NULL, key TEXT NOT NULL, cause TEXT NOT NULL, PRIMARY KEY (model, key, cause))"
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS told "
+    "(model TEXT NOT NULL, key TEXT NOT NULL, cause TEXT NOT NULL, PRIMARY KEY (model, key, cause))"
+)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,334 @@
+"""The record of every prediction that a server made: SQLite by default, PostgreSQL by URL. Standard library at the top.
+
+    log = PredictionLog("predictions.sqlite")            or "postgresql://host/database" (needs the extra `serve`)
+    log.append([Prediction(...)])                        what the server does, before it answers
+    log.add_truth("sop-key", "disease")                  when the truth arrives, days or months later
+    log.read(since=..., model_digest=...)                what monitoring does: rows in the order of their times
+    log.frame(since=...)                                 the same as a pandas table, one column an attribute or feature
+
+No patient attribute is kept: identifiers are keyed hashes (see `claimed_med.secret`), ages are bands and whole years of
+at most 90, sites are pseudonyms. Times are seconds since 1970, UTC. A table of another schema version is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+import threading
+import uuid
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from claimed_med.errors import ContractError, InputError, OutputError, require
+
+SCHEMA = 1
+OLDEST_TOLD = 90
+Outcome = Literal["answered", "refused"]
+_JSON = ("probabilities", "attributes", "features")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One prediction, or one input that was refused.
+
+    Attributes:
+        prediction_id: Unique; the server's answer names it.
+        request_id: Of the request; one request may hold several inputs.
+        at: When it was answered [s since 1970, UTC].
+        outcome: `answered`, or `refused` (data quality: the input could not be used).
+        reason: Error class and names of findings of a refusal, such as `InputError MissingSlice`; '' otherwise.
+        route: `v1`, `v2`, `grpc` or `dicom`.
+        model: Name under which the model was asked for.
+        model_digest: Payload digest of the bundle that answered.
+        variant: `stable` or `canary`.
+        override: Why a model without a blessing was served; '' where it was blessed.
+        input_digest: sha256 of the tensor, or payload digest of the series.
+        unit_key: Key of the series as in `units.json`; '' for tensors.
+        sop_key: Keyed hash (kind `uid`) of the smallest SOPInstanceUID of the series: the truth is joined on it.
+        study_key: Keyed hash (kind `uid`) of the StudyInstanceUID.
+        patient_key: As in cohort tables.
+        task: `classification` or `segmentation`.
+        positive: The class whose probability is the score; '' for segmentation.
+        score: Probability of `positive`; for a segmentation the share of foreground voxels.
+        decision: The class that was called; for a segmentation the names of the structures found.
+        threshold: Score from which `positive` is called.
+        probabilities: Class -> probability; structure -> volume [ml] for a segmentation.
+        embedding_kind: `penultimate` (input of the last layer), `pooled` (prepared image, 8 cells an axis), or ''.
+        embedding: The numbers, float32.
+        attributes: Cohort attributes: sex, age_band, view, modality, manufacturer, scanner, site; `unknown` where the
+            header does not tell. Empty for tensors.
+        features: Numbers for drift: age, rows, columns, n_slices, spacing_mm, intensity_mean, ..., and header values.
+        duration_s: From the arrival to the answer [s].
+        truth: The true class, once it is known; ''.
+        truth_at: When it arrived [s since 1970, UTC]; 0 before.
+    """
+
+    prediction_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    request_id: str = ""
+    at: float = 0.0
+    outcome: Outcome = "answered"
+    reason: str = ""
+    route: str = ""
+    model: str = ""
+    model_digest: str = ""
+    variant: str = "stable"
+    override: str = ""
+    input_digest: str = ""
+    unit_key: str = ""
+    sop_key: str = ""
+    study_key: str = ""
+    patient_key: str = ""
+    task: str = "classification"
+    positive: str = ""
+    score: float | None = None
+    decision: str = ""
+    threshold: float | None = None
+    probabilities: Mapping[str, float] = field(default_factory=dict)
+    embedding_kind: str = ""
+    embedding: Sequence[float] = ()
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    features: Mapping[str, float] = field(default_factory=dict)
+    duration_s: float = 0.0
+    truth: str = ""
+    truth_at: float = 0.0
+
+
+COLUMNS = tuple(one.name for one in fields(Prediction))
+_TYPES = {
+    "at": "DOUBLE PRECISION NOT NULL",
+    "score": "DOUBLE PRECISION",
+    "threshold": "DOUBLE PRECISION",
+    "duration_s": "DOUBLE PRECISION NOT NULL",
+    "truth_at": "DOUBLE PRECISION NOT NULL",
+    "prediction_id": "TEXT PRIMARY KEY",
+}
+_INDEXED = ("at", "sop_key", "model_digest")
+
+
+class PredictionLog:
+    """A table of predictions; safe to use from several threads and processes.
+
+    Args:
+        url: A path, `sqlite:///path`, or `postgresql://...`. A password belongs into PGPASSWORD or a pgpass file.
+
+    Raises:
+        ContractError: The address is of another kind.
+        MissingDependencyError: PostgreSQL's client is not installed.
+        OutputError: The database cannot be opened, or holds another schema.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._lock = threading.Lock()
+        kind = urlsplit(url).scheme if "://" in url else "sqlite"
+        if kind not in {"sqlite", "postgresql", "postgres"}:
+            raise ContractError(
+                "prediction-log", "the address is of no known kind", got=kind, allowed="a path, postgresql://..."
+            )
+        self._mark = "?" if kind == "sqlite" else "%s"
+        self._binary = "BLOB" if kind == "sqlite" else "BYTEA"
+        self._errors: tuple[type[Exception], ...] = (sqlite3.Error,)
+        try:
+            self._connection = _sqlite(url) if kind == "sqlite" else self._postgresql(url)
+            self._create()
+        except self._errors as error:
+            raise OutputError("prediction-log", "the database cannot be opened", got=type(error).__name__) from None
+
+    def append(self, predictions: Iterable[Prediction]) -> None:
+        """Write predictions in one transaction: all or none.
+
+        Raises:
+            OutputError: The database does not take them (disk full, no connection).
+        """
+        rows = [_row(one) for one in predictions]
+        marks = ", ".join([self._mark] * len(COLUMNS))
+        with self._transaction("predictions cannot be recorded") as cursor:
+            cursor.executemany(f"INSERT INTO predictions ({', '.join(COLUMNS)}) VALUES ({marks})", rows)  # noqa: S608 - columns are ours
+
+    def add_truth(self, sop_key: str, truth: str, at: float) -> int:
+        """Write the truth of an image beside every prediction of it.
+
+        Args:
+            sop_key: As in `Prediction`; `secret.keyed_hash("uid", sop_instance_uid)`.
+            truth: The true class.
+            at: When it became known [s since 1970, UTC].
+
+        Returns:
+            How many predictions it belongs to.
+
+        Raises:
+            OutputError: The database does not take it.
+        """
+        mark = self._mark
+        told = f"UPDATE predictions SET truth = {mark}, truth_at = {mark} WHERE sop_key = {mark}"  # noqa: S608
+        with self._transaction("the truth cannot be recorded") as cursor:
+            cursor.execute(told, (truth, at, sop_key))
+            return int(cursor.rowcount)
+
+    def read(
+        self,
+        *,
+        since: float = 0.0,
+        until: float = float("inf"),
+        model_digest: str = "",
+        with_truth: bool = False,
+        last: int = 0,
+    ) -> list[Prediction]:
+        """Predictions in the order of their times.
+
+        Args:
+            since: From this time on [s since 1970, UTC].
+            until: Before this time.
+            model_digest: Of one model only; '' for all.
+            with_truth: Only those whose truth is known.
+            last: The latest so many of them; 0 for all.
+
+        Raises:
+            InputError: The database cannot be read.
+        """
+        return list(map(_prediction, self._select(since, until, model_digest, with_truth=with_truth, last=last)))
+
+    def frame(self, **chosen: Any) -> Any:
+        """As `read`, as `pandas.DataFrame`: attributes and features are columns `attribute_NAME`, `feature_NAME`.
+
+        The columns probabilities and embedding hold mappings and float32 arrays.
+        """
+        import numpy as np
+        import pandas as pd
+
+        rows = []
+        for one in self.read(**chosen):
+            row: dict[str, Any] = {
+                name: getattr(one, name) for name in COLUMNS if name not in {"attributes", "features"}
+            }
+            row["embedding"] = np.asarray(one.embedding, dtype=np.float32)
+            row |= {f"attribute_{name}": value for name, value in one.attributes.items()}
+            row |= {f"feature_{name}": value for name, value in one.features.items()}
+            rows.append(row)
+        plain = [name for name in COLUMNS if name not in {"attributes", "features"}]
+        return pd.DataFrame(rows) if rows else pd.DataFrame(columns=plain)
+
+    def models(self) -> dict[str, int]:
+        """Model digest -> how many predictions it made or refused.
+
+        Raises:
+            InputError: The database cannot be read.
+        """
+        found = self._query(
+            "SELECT model_digest, COUNT(*) FROM predictions GROUP BY model_digest ORDER BY model_digest"
+        )
+        return {str(name): int(count) for name, count in found}
+
+    def forget(self, before: float) -> int:
+        """Delete what is older than a time [s since 1970, UTC] (retention); how many.
+
+        Raises:
+            OutputError: The database does not do it.
+        """
+        with self._transaction("old predictions cannot be deleted") as cursor:
+            cursor.execute(f"DELETE FROM predictions WHERE at < {self._mark}", (before,))  # noqa: S608
+            return int(cursor.rowcount)
+
+    def close(self) -> None:
+        """Close the connection."""
+        with self._lock, contextlib.suppress(*self._errors):
+            self._connection.close()
+
+    def _select(self, since: float, until: float, digest: str, *, with_truth: bool, last: int) -> list[Sequence[Any]]:
+        conditions, values = [f"at >= {self._mark}"], [since]
+        more: list[tuple[str, Any]] = [
+            (f"at < {self._mark}", until if until != float("inf") else None),
+            (f"model_digest = {self._mark}", digest or None),
+        ]
+        for condition, value in more:
+            if value is not None:
+                conditions.append(condition)
+                values.append(value)
+        if with_truth:
+            conditions.append("truth <> ''")
+        order = f"ORDER BY at DESC, prediction_id DESC LIMIT {int(last)}" if last else "ORDER BY at, prediction_id"
+        told = f"SELECT {', '.join(COLUMNS)} FROM predictions WHERE {' AND '.join(conditions)} {order}"  # noqa: S608
+        found = self._query(told, values)
+        return found[::-1] if last else found
+
+    def _query(self, text: str, values: Sequence[Any] = ()) -> list[Sequence[Any]]:
+        try:
+            with self._lock:
+                cursor = self._connection.cursor()
+                try:
+                    cursor.execute(text, tuple(values))
+                    return list(cursor.fetchall())
+                finally:
+                    self._connection.commit()
+                    cursor.close()
+        except self._errors as error:
+            raise InputError("prediction-log", "the database cannot be read", got=type(error).__name__) from None
+
+    @contextlib.contextmanager
+    def _transaction(self, what: str) -> Iterator[Any]:
+        try:
+            with self._lock:
+                cursor = self._connection.cursor()
+                try:
+                    yield cursor
+                    self._connection.commit()
+                except BaseException:
+                    self._connection.rollback()
+                    raise
+                finally:
+                    cursor.close()
+        except self._errors as error:
+            raise OutputError("prediction-log", what, got=type(error).__name__, do="see to disk and database") from None
+
+    def _create(self) -> None:
+        listed = ", ".join(f"{name} {self._type(name)}" for name in COLUMNS)
+        cursor = self._connection.cursor()
+        cursor.execute("CREATE TABLE IF NOT EXISTS prediction_schema (version INTEGER NOT NULL)")
+        cursor.execute(f"CREATE TABLE IF NOT EXISTS predictions ({listed})")
+        for name in _INDEXED:
+            cursor.execute(f"CREATE INDEX IF NOT EXISTS predictions_{name} ON predictions ({name})")
+        cursor.execute("SELECT MAX(version) FROM prediction_schema")
+        (found,) = cursor.fetchone()
+        if found is None:
+            cursor.execute(f"INSERT INTO prediction_schema VALUES ({SCHEMA})")  # noqa: S608
+        self._connection.commit()
+        cursor.close()
+        if found not in {None, SCHEMA}:
+            raise OutputError(
+                "prediction-log", "the database has another schema", got=found, allowed=str(SCHEMA), do="use a new one"
+            )
+
+    def _type(self, name: str) -> str:
+        return self._binary + " NOT NULL" if name == "embedding" else _TYPES.get(name, "TEXT NOT NULL")
+
+    def _postgresql(self, url: str) -> Any:
+        client = require("psycopg", "serve")
+        self._errors = (client.Error,)
+        return client.connect(url)
+
+
+def _sqlite(url: str) -> sqlite3.Connection:
+    path = url.removeprefix("sqlite:///") if url.startswith("sqlite:") else url
+    connection = sqlite3.connect(path, timeout=30.0, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    return connection
+
+
+def _row(one: Prediction) -> tuple[Any, ...]:
+    told = {name: getattr(one, name) for name in COLUMNS}
+    told |= {name: json.dumps(dict(told[name]), sort_keys=True) for name in _JSON}
+    told["embedding"] = array("f", one.embedding).tobytes()
+    return tuple(told[name] for name in COLUMNS)
+
+
+def _prediction(row: Sequence[Any]) -> Prediction:
+    told = dict(zip(COLUMNS, row, strict=True))
+    told |= {name: json.loads(told[name]) for name in _JSON}
+    numbers = array("f")
+    numbers.frombytes(bytes(told["embedding"]))
+    told["embedding"] = tuple(numbers)
+    return Prediction(**told)

@@ -420,6 +420,20 @@ def load_objects(*, location: str = '') -> _LoadObjectsOutputs:
     """
     ...
 
+def load_predictions(*, url: str = '', model_digest: str = '', last_days: float = 0.0, last_cases: int = 0) -> Table:
+    """Take over a deployed model's predictions from the server's record.
+
+    Args:
+        url: The record: a path of an SQLite file, or postgresql://host/database.
+        model_digest: Of one model; '' for the model that answered last.
+        last_days: Only what is at most so old [days], counted from the newest prediction; 0 for everything.
+        last_cases: Only so many, the newest; 0 for all.
+
+    Returns:
+        predictions: One row a case, oldest first: time, patient_key, sop_key, model_digest, variant, score, predicted, positive, threshold, label (the truth; empty where it is not known yet), outcome (`done`, or why the case was refused), attributes, features, embedding_*.
+    """
+    ...
+
 def load_table(*, path: str = '', columns: list[str] = []) -> Table:
     """Take over a table from a CSV or Parquet file.
 

@@ -86,6 +86,27 @@ def deployed(folder: Path) -> Path:
     return _write(pd.concat([table(200, 2), later], ignore_index=True), folder)
 
 
+def record(path: Path) -> Path:
+    """Write the predictions of `deployed` as the record of a server."""
+    from claimed_med.prediction_log import Prediction, PredictionLog
+
+    told = pd.concat([table(200, 2), table(200, 3, Change(new_scanner=0.5), start="2026-02-01")], ignore_index=True)
+    embedding = told[[f"embedding_{one}" for one in range(_N_EMBEDDING)]].to_numpy()
+    log = PredictionLog(str(path))
+    log.append(
+        Prediction(
+            prediction_id=row.case, at=pd.Timestamp(row.time).timestamp(), patient_key=row.patient_key,
+            sop_key=row.case, model_digest=row.model_digest, score=row.score, decision=row.predicted,
+            positive=row.positive, threshold=row.threshold, truth=row.label, embedding=numbers,
+            attributes={"sex": row.sex, "age_band": row.age_band, "scanner": row.scanner},
+            features={"age": row.age, "intensity_mean": row.intensity_mean},
+        )
+        for row, numbers in zip(told.itertuples(), embedding, strict=True)
+    )  # fmt: skip
+    log.close()
+    return path
+
+
 def _write(rows: pd.DataFrame, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     rows.to_parquet(folder / "table.parquet", index=False)

@@ -16,7 +16,7 @@ from claimed_med.trust.window import Window, windows
 
 LABEL, OUTCOME, DONE = "label", "outcome", "done"
 KEYS = frozenset(
-    "time sop_uid series_uid study_uid patient_key model_digest positive threshold split request digest case".split()
+    "time case sop_uid sop_key series_uid study_uid patient_key model_digest variant positive threshold split".split()
 ) | {LABEL, OUTCOME}
 _FIGURES = ("auc", "sensitivity", "specificity", "balanced_accuracy", "brier", "ece", "prevalence")
 _FOLLOWED = ("auc", "ece")

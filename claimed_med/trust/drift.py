@@ -184,11 +184,14 @@ def _categorical(name: str, before: pd.Series, after: pd.Series, rules: Rules, g
     if len(labels) < 2:
         return Test(name, "categorical", "chi_squared", 0.0, 1.0, 0.0, new=new)
     total = counts.sum(axis=0)
-    drawn = generator.multivariate_hypergeometric(total, int(counts[1].sum()), size=rules.n_permutations)
-    value = _chi_squared(counts[1][None], total)[0]
-    p_value = (1 + int((_chi_squared(drawn, total) >= value - 1e-9).sum())) / (1 + rules.n_permutations)
+    value = float(_chi_squared(counts[1][None], total)[0])
+    if len(labels) > 2:
+        drawn = generator.multivariate_hypergeometric(total, int(counts[1].sum()), size=rules.n_permutations)
+        p_value = (1 + int((_chi_squared(drawn, total) >= value - 1e-9).sum())) / (1 + rules.n_permutations)
+    else:
+        p_value = float(stats.fisher_exact(counts).pvalue)
     chance = psi_by_chance(len(labels), int(counts[0].sum()), int(counts[1].sum()))
-    return Test(name, "categorical", "chi_squared", float(value), p_value, max(0.0, psi(*counts) - chance), new=new)
+    return Test(name, "categorical", "chi_squared", value, p_value, max(0.0, psi(*counts) - chance), new=new)
 
 
 def _chi_squared(drawn: npt.NDArray[np.int64], total: npt.NDArray[np.int64]) -> Floats:

@@ -17,7 +17,6 @@ class MeasureBiasOverTimeOutputs(NamedTuple):
 
 @component(
     version="1.0.0",
-    image="torch",
     tags=("monitoring", "fairness", "bias", "subgroups"),
     example={
         "reference": "predictions_before",

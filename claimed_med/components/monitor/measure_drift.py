@@ -17,7 +17,6 @@ class MeasureDriftOutputs(NamedTuple):
 
 @component(
     version="1.0.0",
-    image="torch",
     tags=("monitoring", "drift", "psi", "ks", "mmd", "calibration", "data quality"),
     example={"reference": "predictions_before", "predictions": "predictions_now", "n_permutations": 999},
 )

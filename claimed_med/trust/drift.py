@@ -222,8 +222,7 @@ def _embedding(before: pd.DataFrame, after: pd.DataFrame, rules: Rules, generato
     member[1:] = generator.permuted(np.broadcast_to(member[0], (rules.n_permutations, len(both))), axis=1)
     values = _mmd(kernel, member, len(first), len(second))
     p_value = (1 + int((values[1:] >= values[0] - 1e-12).sum())) / (1 + rules.n_permutations)
-    scale = float(values[1:].std()) or 1.0
-    return Test("embedding", "embedding", "mmd", float(values[0]), p_value, max(0.0, float(values[0]) / scale))
+    return Test("embedding", "embedding", "mmd", float(values[0]), p_value, max(0.0, float(values[0])))
 
 
 def _sampled(rows: Floats, generator: np.random.Generator) -> Floats:

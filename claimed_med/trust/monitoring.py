@@ -16,8 +16,9 @@ from claimed_med.trust.window import Window, windows
 
 LABEL, OUTCOME, DONE = "label", "outcome", "done"
 KEYS = frozenset(
-    "time case sop_uid sop_key series_uid study_uid patient_key model_digest variant positive threshold split".split()
-) | {LABEL, OUTCOME}
+    "time case unit_key sop_uid sop_key series_uid study_uid patient_key model_digest variant positive threshold "
+    "split label outcome".split()
+)
 _FIGURES = ("auc", "sensitivity", "specificity", "balanced_accuracy", "brier", "ece", "prevalence")
 _FOLLOWED = ("auc", "ece")
 

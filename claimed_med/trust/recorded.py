@@ -47,6 +47,7 @@ def _row(one: Prediction) -> dict[str, Any]:
     told: dict[str, Any] = {
         "time": pd.Timestamp(one.at, unit="s", tz="UTC").isoformat(),
         "case": one.prediction_id,
+        "unit_key": one.unit_key,
         "patient_key": one.patient_key,
         "sop_key": one.sop_key,
         "model_digest": one.model_digest,

@@ -4,28 +4,13 @@ from __future__ import annotations
 
 import http.server
 import json
-import ssl
 import threading
 
 import pytest
 import trustme
-from aiosmtpd.controller import Controller
-from aiosmtpd.handlers import Message
 
 import claimed_med as cm
 from claimed_med.errors import ContractError, OutputError
-from claimed_med.testing.orthanc import free_port
-
-
-class Kept(Message):
-    """Keeps what it gets."""
-
-    def __init__(self):
-        super().__init__()
-        self.mails = []
-
-    def handle_message(self, message):
-        self.mails.append(message)
 
 
 def reports(model="m" * 64, causes=("scanner",), flagged=("sex=F",)):
@@ -48,58 +33,42 @@ def reports(model="m" * 64, causes=("scanner",), flagged=("sex=F",)):
     )
 
 
-@pytest.fixture
-def mail_server(tmp_path, monkeypatch):
-    authority = trustme.CA()
-    certificate = authority.issue_cert("localhost")
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    certificate.configure_cert(context)
-    monkeypatch.setenv("CLAIMED_MED_SMTP_CA", str(tmp_path / "ca.pem"))
-    kept = Kept()
-    port = free_port()
-    controller = Controller(kept, hostname="127.0.0.1", port=port, tls_context=context, require_starttls=True)
-    controller.start()
-    yield f"smtp://localhost:{port}", kept
-    controller.stop()
-
-
 def told(mail_server, tmp_path, *both, **settings):
     given = {"mail_from": "watch@hospital.example", "mail_to": "team@hospital.example", "link": "https://monitor/m"}
     return cm.send_notification(*both, mail_server=mail_server, told=str(tmp_path / "told"), **{**given, **settings})
 
 
-def test_a_passed_limit_is_mailed_over_tls_once_with_reasons_and_link(mail_server, tmp_path):
-    address, kept = mail_server
+def test_a_passed_limit_is_mailed_over_tls_once_with_reasons_and_link(mailbox, tmp_path):
+    address, mails = mailbox
     for _ in range(3):
         assert told(address, tmp_path, *reports()).n_alerts == 2
-    (mail,) = kept.mails
+    (mail,) = mails
     assert mail["To"] == "team@hospital.example"
     text = mail.get_payload()
     assert all(word in text for word in ("scanner", "sex=3DF" if "=3D" in text else "sex=F", "https://monitor/m"))
 
 
-def test_a_group_that_is_flagged_anew_is_mailed_again(mail_server, tmp_path):
-    address, kept = mail_server
+def test_a_group_that_is_flagged_anew_is_mailed_again(mailbox, tmp_path):
+    address, mails = mailbox
     for flagged in (["sex=F"], [], ["sex=F"]):
         told(address, tmp_path, *reports(causes=(), flagged=flagged))
-    assert len(kept.mails) == 2
+    assert len(mails) == 2
 
 
-def test_a_mail_that_is_not_delivered_is_an_error_and_is_tried_again(mail_server, tmp_path):
-    address, kept = mail_server
+def test_a_mail_that_is_not_delivered_is_an_error_and_is_tried_again(mailbox, tmp_path):
+    address, mails = mailbox
     with pytest.raises(OutputError, match="does not take the mail"):
         told("smtp://localhost:1", tmp_path, *reports())
     told(address, tmp_path, *reports())
-    assert len(kept.mails) == 1
+    assert len(mails) == 1
 
 
-def test_a_server_with_a_foreign_certificate_is_not_trusted(mail_server, tmp_path, monkeypatch):
+def test_a_server_with_a_foreign_certificate_is_not_trusted(mailbox, tmp_path, monkeypatch):
     trustme.CA().cert_pem.write_to_path(tmp_path / "other.pem")
     monkeypatch.setenv("CLAIMED_MED_SMTP_CA", str(tmp_path / "other.pem"))
     with pytest.raises(OutputError, match="does not take the mail"):
-        told(mail_server[0], tmp_path, *reports())
-    assert mail_server[1].mails == []
+        told(mailbox[0], tmp_path, *reports())
+    assert mailbox[1] == []
 
 
 def test_a_webhook_gets_the_alerts_with_the_token(tmp_path, monkeypatch):

@@ -86,6 +86,14 @@ class _MakeCohortOutputs(NamedTuple):
     cohort: Table
     findings: Report
 
+class _MeasureBiasOverTimeOutputs(NamedTuple):
+    bias: Report
+    n_flagged: int
+
+class _MeasureDriftOutputs(NamedTuple):
+    drift: Report
+    n_drifted: int
+
 class _MitigateBiasOutputs(NamedTuple):
     summary: Report
     predictions: Table
@@ -102,6 +110,10 @@ class _SelectSeriesOutputs(NamedTuple):
     selected: DicomCollection
     selection: Report
     n_selected: int
+
+class _SendNotificationOutputs(NamedTuple):
+    receipt: Report
+    n_alerts: int
 
 class _SplitCohortOutputs(NamedTuple):
     split: Table
@@ -408,6 +420,20 @@ def load_objects(*, location: str = '') -> _LoadObjectsOutputs:
     """
     ...
 
+def load_predictions(*, url: str = '', model_digest: str = '', last_days: float = 0.0, last_cases: int = 0) -> Table:
+    """Take over a deployed model's predictions from the server's record.
+
+    Args:
+        url: The record: a path of an SQLite file, or postgresql://host/database.
+        model_digest: Of one model; '' for the model that answered last.
+        last_days: Only what is at most so old [days], counted from the newest prediction; 0 for everything.
+        last_cases: Only so many, the newest; 0 for all.
+
+    Returns:
+        predictions: One row a case, oldest first: time, patient_key, sop_key, model_digest, variant, score, predicted, positive, threshold, label (the truth; empty where it is not known yet), outcome (`done`, or why the case was refused), attributes, features, embedding_*.
+    """
+    ...
+
 def load_table(*, path: str = '', columns: list[str] = []) -> Table:
     """Take over a table from a CSV or Parquet file.
 
@@ -435,6 +461,28 @@ def make_cohort(images: DicomCollection, labels: Table, /, *, label_column: str 
     """
     ...
 
+def measure_bias_over_time(reference: Table, predictions: Table, /, *, window: str = '200', attributes: list[str] = ['sex', 'age_band'], references: list[str] = [], judged: list[str] = ['equal_opportunity_difference', 'average_odds_difference'], alpha: float = 0.01, min_rise: float = 0.1, min_group: int = 10, n_bootstrap: int = 500, seed: int = 0) -> _MeasureBiasOverTimeOutputs:
+    """Measure whether a deployed classifier treats groups alike over time.
+
+    Args:
+        reference: Predictions with truth that the model was validated on.
+        predictions: Of the deployed model: score, predicted, positive, label (the truth; empty where not known yet), the attributes, and where known time and patient_key.
+        window: A number of cases with truth (`200`), or hours, days or weeks (`24h`, `7d`, `4w`).
+        attributes: Columns that say who belongs to which group; missing values are the group `unknown`.
+        references: Groups, as `sex=M`, with which the others of their attribute are compared too.
+        judged: Metrics that the verdicts depend on.
+        alpha: False discovery rate over the groups and error rates of a window.
+        min_rise: Least difference of an error rate that counts.
+        min_group: Fewest cases of a group, and of those it is compared with.
+        n_bootstrap: Samples of the intervals, by patient.
+        seed: Of the bootstrap.
+
+    Returns:
+        bias: Every window with its flagged groups and why; figures; plot, a page.
+        n_flagged: Flagged groups of the newest whole window.
+    """
+    ...
+
 def measure_classification(predictions: Table, cohort: Table, /, *, subset: str = 'test', groups: list[str] = ['sex', 'age_band', 'view'], n_bootstrap: int = 1000, n_bins: int = 10, min_group: int = 10, seed: int = 0) -> Report:
     """Measure how well a classifier performs, overall and by group.
 
@@ -450,6 +498,27 @@ def measure_classification(predictions: Table, cohort: Table, /, *, subset: str 
 
     Returns:
         performance: Figures with intervals, curves, confusion matrix; plots as PNG and SVG; a page.
+    """
+    ...
+
+def measure_drift(reference: Table, predictions: Table, /, *, window: str = '200', columns: list[str] = [], alpha: float = 0.01, min_effect: float = 0.1, min_rows: int = 30, n_permutations: int = 4999, n_bootstrap: int = 500, seed: int = 0) -> _MeasureDriftOutputs:
+    """Measure whether the cases of a deployed model have drifted.
+
+    Args:
+        reference: Predictions that the model was validated on; with label where performance is compared.
+        predictions: Of the deployed model: score and attributes, embedding_*; where known time, patient_key, label (the truth), predicted, positive, and outcome (`done`, or why a case was refused).
+        window: A number of cases (`200`), or hours, days or weeks (`24h`, `7d`, `4w`), which need column time.
+        columns: Which to test; none for all that both tables have.
+        alpha: False discovery rate over the columns of a window.
+        min_effect: Least population stability index beyond chance: 0.1 is moderate, 0.25 large.
+        min_rows: Fewest patients of a window; below it nothing is said.
+        n_permutations: Of categorical columns and of the embedding.
+        n_bootstrap: Samples of the intervals of performance.
+        seed: Of permutations and bootstrap.
+
+    Returns:
+        drift: Every window with its drifted columns, largest change first; data quality; performance; plots, a page.
+        n_drifted: Drifted columns of the newest whole window.
     """
     ...
 
@@ -673,6 +742,26 @@ def select_series(collection: DicomCollection, /, *, rule: str = '', mode: Liter
         selected: The chosen series, a folder for each.
         selection: For every series whether it was chosen, and if not, every reason.
         n_selected: How many were chosen.
+    """
+    ...
+
+def send_notification(drift: Report, bias: Report, /, *, limits: str = 'deployed_classifier', mail_server: str = '', mail_from: str = '', mail_to: str = '', webhook: str = '', link: str = '', told: str = '') -> _SendNotificationOutputs:
+    """Tell people when a deployed model passes a limit.
+
+    Args:
+        drift: From measure-drift.
+        bias: From measure-bias-over-time.
+        limits: Name of a policy of the package (deployed_classifier), or the TOML text of one.
+        mail_server: `smtps://host:port`, or `smtp://host:port` with STARTTLS; '' for no mail.
+        mail_from: Address of the sender.
+        mail_to: Addresses of the recipients, separated by commas.
+        webhook: https address that takes a JSON message; '' for none.
+        link: Address of the report, for the message.
+        told: File in which is kept what was told; '' tells everything every time.
+
+    Returns:
+        receipt: Every passed limit with its causes, which of them are new, and the limits as Prometheus alert rules (`alerts.rules.yaml`).
+        n_alerts: Limits that are passed now.
     """
     ...
 

@@ -25,6 +25,7 @@ COMMANDS = {
     "lineage": ("provenance.cli:main", "show where an output came from; verify that nothing changed"),
     "serve": ("services.server:main", "serve a blessed model: V1, Open Inference Protocol v2, DICOM"),
     "net": ("net_cli:main", "send, query, retrieve and receive over the DICOM network"),
+    "monitor": ("services.monitor_cli:main", "show the page of deployed models"),
     "manifest": ("manifest_cli:main", "print the Kubernetes manifest of a training job"),
     "data": ("data:main", "list, make, fetch or locate data sets"),
     "new": ("scaffold:main", "write a new component and its test"),

@@ -78,3 +78,32 @@ def pytest_terminal_summary(terminalreporter):
         unserved = [one for one in terminalreporter.stats.get("skipped", []) if words in str(one.longrepr)]
         if unserved:
             terminalreporter.write_line(f"{len(unserved)} tests skipped: {words}")
+
+
+@pytest.fixture
+def mailbox(tmp_path_factory, monkeypatch):
+    """A real SMTP server with STARTTLS on the loopback: its address, and the mails that it got."""
+    import ssl
+
+    import trustme
+    from aiosmtpd.controller import Controller
+    from aiosmtpd.handlers import Message
+
+    class Kept(Message):
+        mails: list
+
+        def handle_message(self, message):
+            self.mails.append(message)
+
+    authority = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(context)
+    trusted = tmp_path_factory.mktemp("mail") / "ca.pem"
+    authority.cert_pem.write_to_path(trusted)
+    monkeypatch.setenv("CLAIMED_MED_SMTP_CA", str(trusted))
+    kept, port = Kept(), orthanc.free_port()
+    kept.mails = []
+    controller = Controller(kept, hostname="127.0.0.1", port=port, tls_context=context, require_starttls=True)
+    controller.start()
+    yield f"smtp://localhost:{port}", kept.mails
+    controller.stop()

@@ -29,8 +29,8 @@ from claimed_med.dicom.web_multipart import CHUNK, NotMultipart, boundary_of, pa
 from claimed_med.errors import ClaimedMedError, ContractError, InputError, OutputError, name_of
 from claimed_med.handles import DicomCollection, DicomSeries
 from claimed_med.payload import LINEAGE
+from claimed_med.prediction_log import OLDEST_TOLD, Prediction
 from claimed_med.secret import keyed_hash
-from claimed_med.services.prediction_log import OLDEST_TOLD, Prediction
 from claimed_med.services.serve_error import WHERE, ArchiveFailed, Forbidden, NotTaken, TooLarge
 from claimed_med.services.serve_job import Job, current
 from claimed_med.services.serve_model import Models, Served

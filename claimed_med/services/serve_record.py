@@ -13,8 +13,8 @@ from concurrent.futures import Future
 from typing import Any
 
 from claimed_med.lineage import now
+from claimed_med.prediction_log import Prediction, PredictionLog
 from claimed_med.services import serve_metrics
-from claimed_med.services.prediction_log import Prediction, PredictionLog
 from claimed_med.services.serve_error import WHERE, DiskFull
 
 _MOST_AT_ONCE = 256

@@ -15,8 +15,8 @@ from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.rest.server import RESTServer
 
 from claimed_med.errors import ClaimedMedError, EngineError
+from claimed_med.prediction_log import PredictionLog
 from claimed_med.services import serve_metrics, serve_trace
-from claimed_med.services.prediction_log import PredictionLog
 from claimed_med.services.serve_access import Door, Guard
 from claimed_med.services.serve_dicom import Dicom
 from claimed_med.services.serve_error import WHERE, understood

@@ -16,8 +16,8 @@ from kserve.protocol.infer_type import InferOutput, InferRequest, InferResponse
 
 from claimed_med.errors import ContractError, InputError, ModelError
 from claimed_med.models.prepare import size_of
+from claimed_med.prediction_log import Prediction
 from claimed_med.services import serve_job
-from claimed_med.services.prediction_log import Prediction
 from claimed_med.services.serve_error import WHERE, TooLarge
 from claimed_med.services.serve_job import Job
 from claimed_med.services.serve_model import Inferred, Models, Served, features_of

@@ -2,8 +2,9 @@
 
 An example value of an input port (or of a Location setting) is the name of a phantom; or `component:port`, the output
 of that component on its own example; or `./folder`, a folder beside the component's file. A setting that names a
-server says `@dicomweb` or `@dimse`: an Orthanc that holds the phantom `collection`; `@study` is a study of it. The
-input is copied into a folder whose name is a made-up patient's, as in hospitals.
+server says `@dicomweb` or `@dimse`: an Orthanc that holds the phantom `collection`; `@study` is a study of it;
+`@predictions` is the record of a model that does not exist. The input is copied into a folder whose name is a made-up
+patient's, as in hospitals.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from claimed_med.component import to_argument
 from claimed_med.errors import ContractError
 from claimed_med.payload import digest_files, files_below
 from claimed_med.run import main
+from claimed_med.testing import predictions
 from claimed_med.testing.orthanc import Orthanc, orthanc
 
 if TYPE_CHECKING:
@@ -108,6 +110,8 @@ def needs_server(component: Component) -> bool:
 
 def _served(value: Any) -> Any:
     """The value of a setting; what starts with @ stands for a server that is started now."""
+    if value == "@predictions":
+        return str(predictions.record(new_folder() / "predictions.sqlite"))
     if not isinstance(value, str) or value not in {"@dicomweb", "@dimse", "@study"}:
         return value
     server, study = _server()

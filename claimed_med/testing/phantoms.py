@@ -21,7 +21,7 @@ from pydicom.uid import (
 )
 
 from claimed_med.dicom.uid import to_bytes, uid_from
-from claimed_med.testing import credit, xrays
+from claimed_med.testing import credit, predictions, xrays
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -305,6 +305,8 @@ EXAMPLES: dict[str, Callable[[Path], Path]] = {
     "segmented_volumes": segmented_volumes,
     "segmented_cohort": segmented_cohort,
     "credit": credit.credit,
+    "predictions_before": predictions.reference,
+    "predictions_now": predictions.deployed,
     "onnx_model": onnx_model,
     "blessed_decision": blessed_decision,
 }

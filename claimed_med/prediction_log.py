@@ -222,6 +222,18 @@ class PredictionLog:
         )
         return {str(name): int(count) for name, count in found}
 
+    def state(self) -> dict[str, tuple[int, int]]:
+        """Model digest -> (predictions, those whose truth is known): tells whether something has changed.
+
+        Raises:
+            InputError: The database cannot be read.
+        """
+        found = self._query(
+            "SELECT model_digest, COUNT(*), SUM(CASE WHEN truth <> '' THEN 1 ELSE 0 END) FROM predictions "
+            "GROUP BY model_digest ORDER BY model_digest"
+        )
+        return {str(name): (int(count), int(known)) for name, count, known in found}
+
     def forget(self, before: float) -> int:
         """Delete what is older than a time [s since 1970, UTC] (retention); how many.
 

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from claimed_med.errors import ContractError, MissingDependencyError, OutputError
-from claimed_med.services.prediction_log import Prediction, PredictionLog
+from claimed_med.prediction_log import Prediction, PredictionLog
 
 
 @pytest.fixture

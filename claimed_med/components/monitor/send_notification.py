@@ -1,0 +1,92 @@
+"""Tell people when a deployed model passes a limit."""
+
+from __future__ import annotations
+
+from typing import Annotated, NamedTuple
+
+from claimed_med.component import Address, component
+from claimed_med.handles import Report
+
+
+class SendNotificationOutputs(NamedTuple):
+    """What send_notification returns."""
+
+    receipt: Report
+    n_alerts: int
+
+
+@component(
+    version="1.0.0",
+    tags=("monitoring", "alert", "e-mail", "webhook", "prometheus"),
+    example={"drift": "measure-drift:drift", "bias": "measure-bias-over-time:bias"},
+)
+def send_notification(
+    drift: Report,
+    bias: Report,
+    *,
+    limits: str = "deployed_classifier",
+    mail_server: Annotated[str, Address()] = "",
+    mail_from: Annotated[str, Address()] = "",
+    mail_to: Annotated[str, Address()] = "",
+    webhook: Annotated[str, Address()] = "",
+    link: Annotated[str, Address()] = "",
+    told: Annotated[str, Address()] = "",
+) -> SendNotificationOutputs:
+    """Tell people when a deployed model passes a limit.
+
+    Each cause (a drifted column, a flagged group) is told once; when it is gone and comes back, it is told again. A
+    message that cannot be delivered fails the run, and the next run tries again. Credentials come from the environment
+    (CLAIMED_MED_SMTP_USER, _PASSWORD, CLAIMED_MED_WEBHOOK_TOKEN; each also as _FILE).
+
+    Args:
+        drift: From measure-drift.
+        bias: From measure-bias-over-time.
+        limits: Name of a policy of the package (deployed_classifier), or the TOML text of one.
+        mail_server: `smtps://host:port`, or `smtp://host:port` with STARTTLS; '' for no mail.
+        mail_from: Address of the sender.
+        mail_to: Addresses of the recipients, separated by commas.
+        webhook: https address that takes a JSON message; '' for none.
+        link: Address of the report, for the message.
+        told: File in which is kept what was told; '' tells everything every time.
+
+    Returns:
+        receipt: Every passed limit with its causes, which of them are new, and the limits as Prometheus alert rules
+            (`alerts.rules.yaml`).
+        n_alerts: Limits that are passed now.
+
+    Raises:
+        ContractError: Limits or addresses cannot be read.
+        InputError: The reports are about different models.
+        OutputError: Mail server or webhook do not take the message.
+    """
+    from dataclasses import asdict
+    from pathlib import Path
+
+    from claimed_med.trust import alert, notification, policy
+
+    chosen = policy.load(limits)
+    reports = {"drift": drift.load(), "bias": bias.load()}
+    alerts = alert.raised(chosen, reports)
+    memory = alert.Told(Path(told)) if told else None
+    news = memory.news(alerts) if memory else alerts
+    model = str(reports["drift"].get("model_digest", ""))
+    if news:
+        text = notification.text_of(news, model, link)
+        people = [one.strip() for one in mail_to.split(",") if one.strip()]
+        if mail_server:
+            subject = f"claimed_med: model {model[:12]} passes {len(news)} limit(s)"
+            notification.mail(mail_server, mail_from, people, subject, text)
+        if webhook:
+            notification.post(webhook, {"model": model, "text": text, "alerts": [asdict(one) for one in news]})
+    if memory:
+        memory.remember(model, alerts)
+    receipt = {
+        "kind": "notification",
+        "model_digest": model,
+        "policy_sha256": chosen.digest,
+        "alerts": [asdict(one) for one in alerts],
+        "new": [asdict(one) for one in news],
+    }
+    return SendNotificationOutputs(
+        Report(receipt, pictures={"alerts.rules.yaml": alert.rules(chosen).encode()}), len(alerts)
+    )

@@ -1,0 +1,81 @@
+"""`claimed-med monitor serve`: the page of deployed models."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from claimed_med.errors import ContractError, InputError, require
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+
+TOKEN = "CLAIMED_MED_MONITOR_TOKEN"  # noqa: S105 - the name of a variable
+_HERE = ("127.0.0.1", "::1", "localhost")
+
+
+def main(words: Sequence[str]) -> int:
+    """Run one command; the exit code.
+
+    Raises:
+        ContractError: It would listen beyond this machine without a token.
+        InputError: Record or reference cannot be read.
+    """
+    given = parser().parse_args(list(words))
+    uvicorn = require("uvicorn", "monitor")
+    require("plotly", "monitor")
+    from claimed_med.services.monitor_data import Monitor, Watch
+    from claimed_med.services.monitor_page import application
+    from claimed_med.trust.notification import secret_of
+
+    token = secret_of(TOKEN)
+    if given.host not in _HERE and not token:
+        raise ContractError("monitor", "listens beyond this machine without a token", do=f"set {TOKEN} or {TOKEN}_FILE")
+    watch = Watch(
+        given.record, dict(_reference(one) for one in given.reference), given.window,
+        tuple(given.attribute or ("sex", "age_band")), given.limits, tuple(given.pictures), given.last_cases,
+    )  # fmt: skip
+    print(f"http://{given.host}:{given.port}/", flush=True)
+    uvicorn.run(
+        application(Monitor(watch), token), host=given.host, port=given.port, log_level="warning", access_log=False,
+        ssl_certfile=given.cert, ssl_keyfile=given.key,
+    )  # fmt: skip
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(prog="claimed-med monitor", description="Watch deployed models.")
+    commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    serve = commands.add_parser("serve", help="show the page of deployed models")
+    serve.add_argument("record", help="record of predictions: a path of an SQLite file, or postgresql://host/database")
+    serve.add_argument(
+        "--reference", action="append", default=[], metavar="[DIGEST=]TABLE",
+        help="what a model was validated on (Parquet or CSV); without a digest for every model; may be repeated",
+    )  # fmt: skip
+    serve.add_argument("--window", default="200", help="cases (200) or hours, days, weeks (7d); default: %(default)s")
+    serve.add_argument("--attribute", action="append", metavar="COLUMN", help="protected attribute; may be repeated")
+    serve.add_argument("--limits", default="deployed_classifier", metavar="POLICY", help="default: %(default)s")
+    serve.add_argument(
+        "--pictures", action="append", default=[], type=Path, metavar="FOLDER",
+        help="folder with pictures of cases, as render-overview and explain-predictions write them; may be repeated",
+    )  # fmt: skip
+    serve.add_argument("--last-cases", type=int, default=20_000, metavar="N", help="default: %(default)s")
+    serve.add_argument("--host", default="127.0.0.1", help="default: %(default)s; beyond it a token is needed")
+    serve.add_argument("--port", type=int, default=8090, help="default: %(default)s")
+    serve.add_argument("--cert", default=None, metavar="FILE", help="certificate, PEM: serve over TLS")
+    serve.add_argument("--key", default=None, metavar="FILE", help="its key, PEM")
+    return made
+
+
+def _reference(word: str) -> tuple[str, pd.DataFrame]:
+    from claimed_med.handles import Table
+
+    digest, found, path = word.partition("=")
+    place = Path(path if found else word)
+    if not place.exists():
+        raise InputError("monitor", "there is no such reference table", do="give a Parquet or CSV file")
+    return (digest if found else ""), Table(place).load()

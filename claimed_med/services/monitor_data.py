@@ -1,0 +1,151 @@
+"""What the page of deployed models shows: reports computed from the record, again only when the record has grown."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from claimed_med.errors import InputError
+from claimed_med.prediction_log import PredictionLog
+from claimed_med.trust import alert, bias_over_time, monitoring, policy
+from claimed_med.trust.drift import Rules
+from claimed_med.trust.recorded import table
+from claimed_med.trust.subgroup import Rules as GroupRules
+from claimed_med.trust.window import windows
+
+_N_BOOTSTRAP = 200
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What is watched, and how.
+
+    Attributes:
+        record: Address of the record of predictions.
+        references: Model digest -> table of what the model was validated on; '' for every other model.
+        window: Size of a window, as measure-drift takes it.
+        attributes: Who belongs to which group.
+        limits: Policy whose limits are alerts.
+        pictures: Folders with pictures of cases: `.../<unit key>/*.png`, as components write them.
+        last_cases: How many predictions of a model are shown at most, the newest.
+    """
+
+    record: str
+    references: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    window: str = "200"
+    attributes: Sequence[str] = ("sex", "age_band")
+    limits: str = "deployed_classifier"
+    pictures: Sequence[Path] = ()
+    last_cases: int = 20_000
+
+
+@dataclass(frozen=True)
+class Watched:
+    """One model over time.
+
+    Attributes:
+        digest: Of the model.
+        table: Its predictions, oldest first.
+        drift: Report of measure-drift; None without a reference.
+        bias: Report of measure-bias-over-time; None without truth, attributes or a reference.
+        missing: Why there is no drift or bias report.
+        alerts: Limits that are passed now.
+    """
+
+    digest: str
+    table: pd.DataFrame
+    drift: Mapping[str, Any] | None
+    bias: Mapping[str, Any] | None
+    missing: Mapping[str, str]
+    alerts: Sequence[alert.Alert]
+
+
+class Monitor:
+    """Reports on every model of a record.
+
+    Args:
+        watch: What is watched.
+
+    Raises:
+        InputError: There is no record at the address.
+    """
+
+    def __init__(self, watch: Watch) -> None:
+        self.watch = watch
+        self._kept: dict[str, tuple[tuple[int, int], Watched]] = {}
+        self._lock = threading.Lock()
+        if "://" not in watch.record and not Path(watch.record).is_file():
+            raise InputError("monitor", "there is no record of predictions", do="give the one of `claimed-med serve`")
+
+    def models(self) -> dict[str, int]:
+        """Model digest -> number of predictions."""
+        return {digest: count for digest, (count, _) in self._state().items()}
+
+    def model(self, digest: str) -> Watched:
+        """One model.
+
+        Raises:
+            KeyError: The record holds no prediction of it.
+        """
+        state = self._state()[digest]
+        with self._lock:
+            kept = self._kept.get(digest)
+            if kept is None or kept[0] != state:
+                self._kept[digest] = (state, self._watched(digest))
+            return self._kept[digest][1]
+
+    def window(self, digest: str, number: int) -> pd.DataFrame:
+        """The cases of one window, counted from 1.
+
+        Raises:
+            KeyError: There is no such window.
+        """
+        cut = windows(self.model(digest).table, self.watch.window, "monitor")
+        if not 1 <= number <= len(cut):
+            raise KeyError(number)
+        return cut[number - 1].table
+
+    def pictures(self, unit_key: str) -> list[Path]:
+        """Pictures of a case, by its unit key."""
+        if not unit_key or not unit_key.isalnum():
+            return []
+        return [path for folder in self.watch.pictures for path in sorted(folder.rglob(f"{unit_key}/*.png"))]
+
+    def _state(self) -> dict[str, tuple[int, int]]:
+        log = PredictionLog(self.watch.record)
+        try:
+            return log.state()
+        finally:
+            log.close()
+
+    def _watched(self, digest: str) -> Watched:
+        watch = self.watch
+        found = table(watch.record, digest, 0.0, watch.last_cases)
+        reference = watch.references.get(digest, watch.references.get(""))
+        missing: dict[str, str] = {}
+        drift = bias = None
+        if reference is None:
+            missing = dict.fromkeys(("drift", "bias"), "no reference was given (--reference)")
+        else:
+            drift = self._tried(missing, "drift", lambda: monitoring.over_time(
+                reference, found, watch.window, [], Rules(), n_bootstrap=_N_BOOTSTRAP))  # fmt: skip
+            bias = self._tried(missing, "bias", lambda: bias_over_time.over_time(
+                reference, found, watch.window, watch.attributes, GroupRules(),
+                bias_over_time.Limits(n_bootstrap=_N_BOOTSTRAP)))  # fmt: skip
+        reports = {name: one for name, one in (("drift", drift), ("bias", bias)) if one is not None}
+        limits = policy.load(watch.limits)
+        held = policy.Policy(limits.name, tuple(one for one in limits.require if one.report in reports))
+        return Watched(digest, found, drift, bias, missing, alert.raised(held, reports) if reports else [])
+
+    @staticmethod
+    def _tried(missing: dict[str, str], name: str, measure: Any) -> Mapping[str, Any] | None:
+        try:
+            return dict(measure())
+        except InputError as error:
+            missing[name] = str(error)
+            return None

@@ -1,0 +1,198 @@
+"""Fairness of a deployed classifier over time: five metrics by window and group, and whose error rate has risen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import stats
+
+from claimed_med.errors import InputError
+from claimed_med.trust import group, subgroup
+from claimed_med.trust.bootstrap import patient_weights
+from claimed_med.trust.fairness import FAIR_RANGES, Outcome
+from claimed_med.trust.metric import Metric, rows
+from claimed_med.trust.monitoring import LABEL, one_model
+from claimed_med.trust.performance import Scored
+from claimed_med.trust.window import Window, windows
+
+Mask = npt.NDArray[np.bool_]
+_WHERE = "measure-bias-over-time"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a group is flagged.
+
+    Attributes:
+        alpha: False discovery rate over the groups and error rates of a window.
+        min_rise: Least rise of an error rate against the reference.
+        n_bootstrap: Samples of the intervals.
+        seed: Of the bootstrap.
+    """
+
+    alpha: float = 0.01
+    min_rise: float = 0.1
+    n_bootstrap: int = 500
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Known:
+    """Predictions whose truth is known.
+
+    Attributes:
+        table: Its rows.
+        scored: The same rows as numbers.
+    """
+
+    table: pd.DataFrame
+    scored: Scored
+
+
+def over_time(
+    reference: pd.DataFrame,
+    table: pd.DataFrame,
+    size: str,
+    attributes: Sequence[str],
+    rules: subgroup.Rules,
+    limits: Limits,
+) -> dict[str, Any]:
+    """The report on every window, oldest first; only rows whose truth is known count.
+
+    Args:
+        reference: Predictions with truth that the model was validated on.
+        table: Predictions of the deployed model, with the truth where it has arrived.
+        size: Of a window.
+        attributes: Columns that say who belongs to which group.
+        rules: How groups are compared with each other.
+        limits: When a risen error rate counts.
+
+    Raises:
+        InputError: A column is missing, or no truth is known.
+    """
+    model = one_model(table, _WHERE)
+    before, judged = known(reference, "the reference"), known(table, "the table").table
+    told = [_window(before, one, attributes, rules, limits) for one in windows(judged, size, _WHERE)]
+    latest = next((one for one in reversed(told) if one["whole"]), told[-1])
+    metrics = [*_figures(latest, "latest & "), *(row for one in told for row in _figures(one, f"{_short(one)} & "))]
+    metrics += [Metric("n_flagged", float(len(one["flagged"])), name, n=one["n"])
+                for name, one in (("latest", latest), *((_short(one), one) for one in told))]  # fmt: skip
+    return {
+        "kind": "bias over time",
+        "model_digest": model,
+        "window": size,
+        "attributes": list(attributes),
+        "fair_ranges": {name: list(both) for name, both in FAIR_RANGES.items()},
+        "judged": list(rules.judged),
+        "windows": told,
+        "latest": latest["name"],
+        "metrics": rows(metrics),
+    }
+
+
+def higher(one: Scored, rows: Mask, than: Scored, than_rows: Mask) -> Iterator[tuple[str, float, float, float]]:
+    """Whether the error rates of some rows are higher than those of others: name, rate, other rate, p-value.
+
+    Source:
+        Fisher's exact test, one-sided.
+    """
+    for name, ill in (("false_negative_rate", True), ("false_positive_rate", False)):
+        counts = []
+        for scored, mask in ((one, rows), (than, than_rows)):
+            among = mask & (scored.positive == ill)
+            wrong = int((among & (scored.called != scored.positive)).sum())
+            counts.append((wrong, int(among.sum()) - wrong))
+        if min(map(sum, counts)) > 0:
+            (wrong, right), (other_wrong, other_right) = counts
+            p_value = float(stats.fisher_exact(counts, "greater").pvalue)
+            yield name, wrong / (wrong + right), other_wrong / (other_wrong + other_right), p_value
+
+
+def _window(
+    before: Known,
+    window: Window,
+    attributes: Sequence[str],
+    rules: subgroup.Rules,
+    limits: Limits,
+) -> dict[str, Any]:
+    now = known(window.table, "the window")
+    groups = group.families(now.table, attributes)
+    weights = patient_weights(list(now.scored.patients), limits.n_bootstrap, limits.seed)
+    outcome = Outcome(now.scored.positive, now.scored.called, now.scored.scores)
+    measured = subgroup.measure(outcome, groups, weights, rules)
+    flags = list(_flags(before, now, groups, rules, limits))
+    return {
+        "name": window.name,
+        "n": len(now.table),
+        "whole": window.whole,
+        "verdicts": {one.attribute: one.as_dict() for one in measured.verdicts},
+        "flags": flags,
+        "flagged": {group: "; ".join(one["why"] for one in flags if one["group"] == group)
+                    for group in sorted({str(one["group"]) for one in flags})},
+        "metrics": rows(measured.metrics),
+    }  # fmt: skip
+
+
+def _flags(
+    before: Known, now: Known, groups: group.Families, rules: subgroup.Rules, limits: Limits
+) -> Iterator[dict[str, Any]]:
+    """Groups whose error rate is higher than it was, or than that of the others, beyond chance and by enough."""
+    found = []
+    for attribute, members in groups.items():
+        earlier = group.families(before.table, [attribute])[attribute]
+        for label, mask in members.items():
+            if label in earlier and min(int(mask.sum()), int(earlier[label].sum())) >= rules.min_group:
+                told = higher(now.scored, mask, before.scored, earlier[label])
+                found += [(label, "rose from {1:.2f} to {0:.2f}", *one) for one in told]
+            if min(int(mask.sum()), int((~mask).sum())) >= rules.min_group:
+                told = higher(now.scored, mask, now.scored, ~mask)
+                found += [(label, "is {0:.2f}, that of the others {1:.2f}", *one) for one in told]
+    if not found:
+        return
+    adjusted = stats.false_discovery_control([one[-1] for one in found])
+    for (label, words, name, rate, other, p_value), q in zip(found, adjusted, strict=True):
+        if q <= limits.alpha and rate - other >= limits.min_rise:
+            why = f"{name} {words.format(rate, other)}"
+            yield {"group": label, "rate": name, "now": rate, "against": other, "p_value": p_value, "why": why}
+
+
+def known(table: pd.DataFrame, what: str) -> Known:
+    """The rows whose truth has arrived.
+
+    Raises:
+        InputError: A column is missing, or there is no such row.
+    """
+    needed = {LABEL, "score", "predicted", "positive"}
+    if absent := sorted(needed - set(table.columns)):
+        raise InputError(_WHERE, f"{what} lacks a column", got=", ".join(absent))
+    told = table[table[LABEL].notna() & (table[LABEL].astype(str) != "") & table["score"].notna()]
+    if told.empty:
+        raise InputError(_WHERE, f"{what} holds no case whose truth is known", do="add the truth, or wait for it")
+    told = told.reset_index(drop=True)
+    positive = str(told["positive"].iloc[0])
+    owner = told["patient_key"].fillna("") if "patient_key" in told.columns else pd.Series(told.index)
+    return Known(
+        told,
+        Scored(
+            told["score"].to_numpy(dtype=np.float64),
+            (told[LABEL].astype(str) == positive).to_numpy(),
+            (told["predicted"].astype(str) == positive).to_numpy(),
+            owner.astype(str).to_numpy(dtype=str),
+        ),
+    )
+
+
+def _short(window: Mapping[str, Any]) -> str:
+    return f"window={str(window['name']).partition(':')[0]}"
+
+
+def _figures(window: Mapping[str, Any], prefix: str) -> Iterator[Metric]:
+    for one in window["metrics"]:
+        yield Metric(
+            one["name"], one["value"], f"{prefix}{one['group']}", one["low"], one["high"], one["n"], one["note"]
+        )

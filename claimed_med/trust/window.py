@@ -1,0 +1,86 @@
+"""Cut a table of predictions into windows, by time or by count."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+
+from claimed_med.errors import ContractError, InputError
+
+_SIZE = re.compile(r"\s*([1-9]\d*)\s*(h|d|w)?\s*")
+_UNITS = {"h": "h", "d": "D", "w": "W"}
+
+
+@dataclass(frozen=True)
+class Window:
+    """Rows that are judged together.
+
+    Attributes:
+        name: Its number and, where the table has times, its first and last.
+        table: The rows, in the order of time.
+        whole: Whether it is as long as asked for; the last one may still grow.
+    """
+
+    name: str
+    table: pd.DataFrame
+    whole: bool
+
+
+def windows(table: pd.DataFrame, size: str, where: str, *, time: str = "time") -> list[Window]:
+    """Cut a table into windows, oldest first.
+
+    Args:
+        table: One row a prediction; column `time` (ISO 8601) where the size is a time.
+        size: A number of rows (`200`), or hours, days, weeks (`24h`, `7d`, `4w`).
+        where: The component that speaks.
+        time: The column that holds the time.
+
+    Raises:
+        ContractError: The size cannot be read.
+        InputError: No row, or no readable times where they are needed.
+    """
+    told = _SIZE.fullmatch(size)
+    if not told:
+        raise ContractError(where, "the window cannot be read", got=repr(size), allowed="200 (rows), 24h, 7d, 4w")
+    if table.empty:
+        raise InputError(where, "there is no prediction", do="wait for some, or check the filter")
+    if time in table.columns:
+        table = _ordered(table, time, where)
+    elif told[2]:
+        raise InputError(where, f"the table has no column {time!r}", do="give a window as a number of rows")
+    cut = _by_time(table, time, int(told[1]), told[2]) if told[2] else _by_count(table, int(told[1]))
+    return [
+        Window(_name(number, rows, time), rows.reset_index(drop=True), whole)
+        for number, (rows, whole) in enumerate(cut, 1)
+    ]
+
+
+def _ordered(table: pd.DataFrame, time: str, where: str) -> pd.DataFrame:
+    times = pd.to_datetime(table[time], utc=True, errors="coerce", format="ISO8601")
+    if times.isna().any():
+        raise InputError(where, f"column {time!r} holds what is no time", got=f"{int(times.isna().sum())} rows")
+    return table.assign(**{time: times}).sort_values(time, kind="stable", ignore_index=True)
+
+
+def _by_count(table: pd.DataFrame, size: int) -> Iterator[tuple[pd.DataFrame, bool]]:
+    for start in range(0, len(table), size):
+        rows = table.iloc[start : start + size]
+        yield rows, len(rows) == size
+
+
+def _by_time(table: pd.DataFrame, time: str, size: int, unit: str) -> Iterator[tuple[pd.DataFrame, bool]]:
+    step = pd.Timedelta(size, _UNITS[unit])
+    start, newest = table[time].iloc[0].floor("D"), table[time].iloc[-1]
+    number = ((table[time] - start) // step).astype(int)
+    for one, rows in table.groupby(number, sort=True):
+        yield rows, start + (int(one) + 1) * step <= newest
+
+
+def _name(number: int, rows: pd.DataFrame, time: str) -> str:
+    if time not in rows.columns:
+        return f"{number}"
+    first, last = rows[time].iloc[0], rows[time].iloc[-1]
+    return f"{number}: {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M}"

@@ -1,0 +1,102 @@
+"""People are told by a real SMTP server and a real web server, once."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+
+import pytest
+import trustme
+
+import claimed_med as cm
+from claimed_med.errors import ContractError, OutputError
+
+
+def reports(model="m" * 64, causes=("scanner",), flagged=("sex=F",)):
+    drift = {"n_drifted": len(causes), "n_worse": 0, "max_missing": 0.0, "refused": 0.0}
+    windows = [{"name": "3", "causes": list(causes), "worse": [], "quality": {"missing": {}}}]
+    return cm.Report(
+        {
+            "model_digest": model,
+            "latest": "3",
+            "windows": windows,
+            "metrics": [{"name": name, "group": "latest", "value": value} for name, value in drift.items()],
+        }
+    ), cm.Report(
+        {
+            "model_digest": model,
+            "latest": "3",
+            "windows": [{"name": "3", "flagged": dict.fromkeys(flagged, "why")}],
+            "metrics": [{"name": "n_flagged", "group": "latest", "value": len(flagged)}],
+        }
+    )
+
+
+def told(mail_server, tmp_path, *both, **settings):
+    given = {"mail_from": "watch@hospital.example", "mail_to": "team@hospital.example", "link": "https://monitor/m"}
+    return cm.send_notification(*both, mail_server=mail_server, told=str(tmp_path / "told"), **{**given, **settings})
+
+
+def test_a_passed_limit_is_mailed_over_tls_once_with_reasons_and_link(mailbox, tmp_path):
+    address, mails = mailbox
+    for _ in range(3):
+        assert told(address, tmp_path, *reports()).n_alerts == 2
+    (mail,) = mails
+    assert mail["To"] == "team@hospital.example"
+    text = mail.get_payload()
+    assert all(word in text for word in ("scanner", "sex=3DF" if "=3D" in text else "sex=F", "https://monitor/m"))
+
+
+def test_a_group_that_is_flagged_anew_is_mailed_again(mailbox, tmp_path):
+    address, mails = mailbox
+    for flagged in (["sex=F"], [], ["sex=F"]):
+        told(address, tmp_path, *reports(causes=(), flagged=flagged))
+    assert len(mails) == 2
+
+
+def test_a_mail_that_is_not_delivered_is_an_error_and_is_tried_again(mailbox, tmp_path):
+    address, mails = mailbox
+    with pytest.raises(OutputError, match="does not take the mail"):
+        told("smtp://localhost:1", tmp_path, *reports())
+    told(address, tmp_path, *reports())
+    assert len(mails) == 1
+
+
+def test_a_server_with_a_foreign_certificate_is_not_trusted(mailbox, tmp_path, monkeypatch):
+    trustme.CA().cert_pem.write_to_path(tmp_path / "other.pem")
+    monkeypatch.setenv("CLAIMED_MED_SMTP_CA", str(tmp_path / "other.pem"))
+    with pytest.raises(OutputError, match="does not take the mail"):
+        told(mailbox[0], tmp_path, *reports())
+    assert mailbox[1] == []
+
+
+def test_a_webhook_gets_the_alerts_with_the_token(tmp_path, monkeypatch):
+    posted = []
+
+    class Hook(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            content = self.rfile.read(int(self.headers["Content-Length"]))
+            posted.append((self.headers["Authorization"], json.loads(content)))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Hook)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("CLAIMED_MED_WEBHOOK_TOKEN", "s3cret")
+    cm.send_notification(*reports(), webhook=f"http://127.0.0.1:{server.server_port}/", told=str(tmp_path / "told"))
+    server.shutdown()
+    server.server_close()
+    ((token, content),) = posted
+    assert token == "Bearer s3cret"  # noqa: S105 - made up
+    assert [one["causes"] for one in content["alerts"]] == [["scanner"], ["sex=F"]]
+
+
+def test_addresses_that_would_give_something_away_are_refused(tmp_path):
+    with pytest.raises(ContractError, match="https"):
+        cm.send_notification(*reports(), webhook="http://elsewhere.example/hook")
+    with pytest.raises(ContractError, match="sender"):
+        told("smtp://localhost:25", tmp_path, *reports(), mail_to="")

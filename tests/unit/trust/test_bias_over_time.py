@@ -1,0 +1,51 @@
+"""Bias over time: the group whose errors rise is flagged and named, no other."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from claimed_med.errors import InputError
+from claimed_med.testing import predictions
+from claimed_med.testing.predictions import Change
+from claimed_med.trust import bias_over_time as bias
+from claimed_med.trust.fairness import FAIR_RANGES
+from claimed_med.trust.subgroup import Rules
+
+REFERENCE = predictions.table(600, 1)
+LIMITS = bias.Limits(n_bootstrap=100)
+
+
+def report(table, attributes=("sex", "age_band")):
+    return bias.over_time(REFERENCE, table, "200", attributes, Rules(), LIMITS)
+
+
+def test_a_group_whose_error_rate_rises_is_flagged_and_named():
+    told = report(
+        pd.concat([predictions.table(200, 2), predictions.table(200, 3, Change(missed_women=0.6), start="2026-02-01")])
+    )
+    assert told["windows"][0]["flagged"] == {}
+    assert list(told["windows"][1]["flagged"]) == ["sex=F"]
+    assert "false_negative_rate rose from" in told["windows"][1]["flagged"]["sex=F"]
+
+
+def test_no_more_than_five_percent_of_windows_flag_a_group_without_a_change():
+    told = bias.over_time(REFERENCE, predictions.table(100 * 200, 77), "200", ["sex", "age_band"], Rules(), LIMITS)
+    assert len(told["windows"]) == 100
+    assert sum(bool(one["flagged"]) for one in told["windows"]) <= 5
+
+
+def test_every_window_and_group_has_the_five_metrics_with_intervals():
+    (window,) = report(predictions.table(200, 2))["windows"]
+    for name in FAIR_RANGES:
+        found = {one["group"]: one for one in window["metrics"] if one["name"] == name}
+        groups = ["all"] if name == "theil_index" else ["sex=F", "sex=M"]
+        assert all(found[one]["low"] <= found[one]["value"] <= found[one]["high"] for one in groups)
+
+
+def test_cases_without_truth_wait():
+    table = predictions.table(400, 2)
+    table.loc[:199, "label"] = None
+    assert [one["n"] for one in report(table)["windows"]] == [200]
+    with pytest.raises(InputError, match="truth is known"):
+        report(table.assign(label=None))

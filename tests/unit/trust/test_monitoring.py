@@ -1,0 +1,66 @@
+"""A deployed model over time: causes, data quality, performance once the truth arrives."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from claimed_med.errors import ContractError, InputError
+from claimed_med.testing import predictions
+from claimed_med.testing.predictions import Change
+from claimed_med.trust import drift, monitoring
+
+RULES = drift.Rules(n_permutations=999)
+REFERENCE = predictions.table(400, 1)
+
+
+def report(table, **changed):
+    return monitoring.over_time(
+        changed.get("reference", REFERENCE), table, "200", changed.get("columns", []), RULES, n_bootstrap=200
+    )
+
+
+def test_the_cause_of_a_drift_is_named_with_its_new_value():
+    told = report(
+        pd.concat([predictions.table(200, 2), predictions.table(200, 3, Change(new_scanner=0.5), start="2026-02-01")])
+    )
+    assert told["windows"][0]["causes"] == []
+    assert "scanner" in told["windows"][1]["causes"]
+    assert told["windows"][1]["quality"]["new"] == {"scanner": ["Delta 9"]}
+
+
+def test_a_model_that_does_worse_is_seen_once_the_truth_arrives():
+    worse = predictions.table(200, 3, Change(missed_women=0.9))
+    assert report(worse)["windows"][0]["worse"] == ["auc"]
+    unknown = report(worse.assign(label=None))["windows"][0]
+    assert unknown["performance"] == {}
+    assert unknown["worse"] == []
+
+
+def test_refused_cases_are_counted_and_not_tested():
+    table = predictions.table(200, 2)
+    table.loc[:19, "outcome"], table.loc[:19, "score"] = "InputError MissingSlice", None
+    (window,) = report(table)["windows"]
+    assert window["quality"]["refused"] == pytest.approx(0.1)
+    assert not window["drifted"]
+
+
+def test_figures_of_the_newest_whole_window_are_called_latest():
+    told = report(
+        pd.concat([predictions.table(200, 2, Change(new_scanner=0.9)), predictions.table(50, 3, start="2026-02-01")])
+    )
+    latest = {one["name"]: one["value"] for one in told["metrics"] if one["group"] == "latest"}
+    assert told["latest"].startswith("1:")
+    assert latest["n_drifted"] >= 1
+
+
+def test_other_models_other_columns_and_other_words_are_refused():
+    with pytest.raises(InputError, match="several models"):
+        report(pd.concat([REFERENCE, REFERENCE.assign(model_digest="1" * 64)]))
+    with pytest.raises(InputError, match="lack a column"):
+        report(REFERENCE, columns=["weather"])
+    with pytest.raises(InputError, match="no attribute in common"):
+        report(REFERENCE, reference=REFERENCE[["time"]])
+    words = REFERENCE.assign(label=REFERENCE["label"].map({"ill": "ill", "well": "gesund"}), predicted="healthy")
+    with pytest.raises(ContractError, match="other words"):
+        report(words.assign(label=words["label"].replace("ill", "krank")).assign(positive="krank"))

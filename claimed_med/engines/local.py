@@ -30,6 +30,7 @@ from claimed_med.engines.flow import (
 )
 from claimed_med.engines.forkserver import ForkServer
 from claimed_med.engines.ir import Pipeline, as_text
+from claimed_med.engines.reason import reason
 from claimed_med.engines.slots import Slots
 from claimed_med.errors import ClaimedMedError, EngineError
 from claimed_med.execute import explain, full_settings, location_digests
@@ -229,7 +230,7 @@ class LocalEngine:
             if attempt < retries:
                 self.report.retried(title, attempt + 1)
         told = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
-        self.report.failed(title, code, _reason(code, told))
+        self.report.failed(title, code, reason(code, told))
         raise Failed(code if code > 0 else EngineError.exit_code)
 
     def _fork(self, image: str, argv: list[str], title: str, log: Path) -> int:
@@ -284,15 +285,3 @@ def _spawned(argv: list[str], environment: dict[str, str], log: Path) -> int:
         return subprocess.run(
             words, stdout=stream, stderr=stream, env={**os.environ, **environment}, check=False
         ).returncode
-
-
-def _reason(code: int, log: str) -> str:
-    if code < 0:
-        import signal
-
-        return f"the task was killed by {signal.Signals(-code).name}, perhaps for lack of memory"
-    lines = [line for line in log.splitlines() if line.startswith("error: ")]
-    if lines:
-        return lines[-1].removeprefix("error: ")
-    summary = [line.strip() for line in log.splitlines() if line.strip()]
-    return "; ".join(summary[:6]) or f"the task ended with code {code}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from pathlib import Path
@@ -55,9 +56,11 @@ def main(words: list[str]) -> int:
     )
     make.add_argument("--check", action="store_true", help="only compare with the file that is there")
     make.add_argument("--target", choices=TARGETS, default="", help="print it for that engine (without: as it is kept)")
+    make.add_argument("--set", action="append", default=[], metavar="PARAM=VALUE", help="with --target: a default")
     make.add_argument("--platform", type=Path, default=None, metavar="TOML", help="what the site says of its cluster")
     when = commands.add_parser("when", help=f"end with 0 when a condition holds, with {SKIPPED} when not; for scripts")
     when.add_argument("condition", help="as compiled: int(inputs.parameter_values['x']) > 0")
+    when.add_argument("--json", action="store_true", help='print {"holds": true or false} and end with 0')
     when.add_argument("values", nargs="*", metavar="NAME=VALUE")
     arguments = parser.parse_args(words)
     actions = {"list": _list, "show": _show, "run": _run, "compile": _compile, "when": _when}
@@ -180,9 +183,13 @@ def _when(arguments: argparse.Namespace) -> int:
     if not check(arguments.condition):
         raise EngineError("pipeline", "the condition is not understood", got=repr(arguments.condition))
     try:
-        return 0 if evaluate(arguments.condition, values) else SKIPPED
+        holds = evaluate(arguments.condition, values)
     except ValueError:
         raise EngineError("pipeline", "a value of the condition is no number", do="see the step that wrote it") from None
+    if arguments.json:
+        print(json.dumps({"holds": holds}))
+        return 0
+    return 0 if holds else SKIPPED
 
 
 def _pair(word: str) -> tuple[str, str]:
@@ -217,7 +224,8 @@ def _rendered(arguments: argparse.Namespace) -> int:
     from claimed_med.targets import platform
 
     source = find(arguments.name, ".yaml")
-    text = render(arguments.target, source, _first_line(source), platform.load(arguments.platform))
+    given = dict(_pair(word) for word in arguments.set)
+    text = render(arguments.target, source, _first_line(source), platform.load(arguments.platform), given)
     if arguments.out is None:
         print(text, end="")
     else:

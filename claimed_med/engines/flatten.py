@@ -212,6 +212,7 @@ def _step(pipeline: Pipeline, task: Mapping[str, Any], component: Mapping[str, A
         conditions=inner.conditions,
         retries=int(task.get("retryPolicy", {}).get("maxRetryCount", 0)),
         locations=tuple(one.name for one in contract.settings if one.is_location),
+        values=tuple(port.name for port in contract.outputs if port.is_value),
     )
 
 

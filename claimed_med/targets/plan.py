@@ -61,6 +61,7 @@ class Step:
         conditions: All must hold.
         retries: How often a failure is tried again.
         locations: Names of the settings through which data enter.
+        values: Output ports that are values (text files), not folders.
     """
 
     place: str
@@ -76,6 +77,7 @@ class Step:
     conditions: tuple[Condition, ...] = ()
     retries: int = 0
     locations: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

@@ -47,7 +47,7 @@ def word(source: Source, step: Step | None = None) -> str:
     if source.kind == "text":
         return shlex.quote(source.name)
     if source.kind == "parameter":
-        return f'"${{{environment_name(source.name)}}}"'
+        return f'"${environment_name(source.name)}"'
     place = step.place if source.kind == "own" and step else source.step
     path = f"${RUN_FOLDER}/{place}/{source.name}"
     return f'"$(cat "{path}")"' if source.kind == "value" else f'"{path}"'

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from claimed_med.targets import shell
+from claimed_med.targets import pod, shell
 from claimed_med.targets.emit import to_yaml
-from claimed_med.targets.k8s_job import DATA, TMP, USER, WORK, secret
 from claimed_med.targets.plan import SKIPPED, Plan, environment_name
 
 if TYPE_CHECKING:
@@ -26,14 +25,6 @@ def render(plan: Plan, platform: Platform) -> str:
         plan: What is run.
         platform: Namespace, images, sizes, GPUs, nodes, volumes, secrets.
     """
-    store = platform.store
-    volumes: list[dict[str, Any]] = [
-        {"name": "work", "persistentVolumeClaim": {"claimName": store.claim}},
-        {"name": "tmp", "emptyDir": {}},
-    ]
-    if store.data_claim:
-        claim = {"claimName": store.data_claim, "readOnly": True}
-        volumes.append({"name": "data", "persistentVolumeClaim": claim})
     made = {
         "apiVersion": "argoproj.io/v1alpha1",
         "kind": "WorkflowTemplate",
@@ -41,8 +32,8 @@ def render(plan: Plan, platform: Platform) -> str:
         "spec": {
             "entrypoint": "pipeline",
             "arguments": {"parameters": [_parameter(one.name, one.default, one.summary) for one in plan.parameters]},
-            "securityContext": {"runAsNonRoot": True, "runAsUser": USER, "fsGroup": USER},
-            "volumes": volumes,
+            "securityContext": pod.security(),
+            "volumes": pod.volumes(platform),
             "templates": [
                 {"name": "pipeline", "dag": {"tasks": [_task(step) for step in plan.steps]}},
                 *(_template(step, plan, platform) for step in plan.steps),
@@ -73,14 +64,6 @@ def _task(step: Step) -> dict[str, Any]:
 
 def _template(step: Step, plan: Plan, platform: Platform) -> dict[str, Any]:
     place = platform.place(step.image)
-    limits = {"cpu": place.cpu or str(step.threads)}
-    if place.memory:
-        limits["memory"] = place.memory
-    if place.gpus:
-        limits[place.gpu_resource] = str(place.gpus)
-    mounts: list[dict[str, Any]] = [{"name": "work", "mountPath": WORK}, {"name": "tmp", "mountPath": TMP}]
-    if platform.store.data_claim:
-        mounts.append({"name": "data", "mountPath": DATA, "readOnly": True})
     made: dict[str, Any] = {
         "name": _name(step),
         "container": {
@@ -88,30 +71,23 @@ def _template(step: Step, plan: Plan, platform: Platform) -> dict[str, Any]:
             "command": ["sh", "-c"],
             "args": [_script(step)],
             "env": [
-                {"name": "HOME", "value": TMP},
-                {"name": "CLAIMED_MED_ENGINE", "value": "argo"},
-                {"name": shell.RUN_FOLDER, "value": f"{WORK}/{{{{workflow.name}}}}"},
+                {"name": "HOME", "value": pod.TMP},
+                *pod.engine(place, "argo"),
+                {"name": shell.RUN_FOLDER, "value": f"{pod.WORK}/{{{{workflow.name}}}}"},
                 *(
                     {"name": environment_name(one.name), "value": f"{{{{workflow.parameters.{one.name}}}}}"}
                     for one in plan.parameters
                 ),
-                *(secret(name, reference) for name, reference in platform.secrets.items()),
+                *pod.secrets(platform),
             ],
-            "resources": {"requests": dict(limits), "limits": dict(limits)},
-            "securityContext": {
-                "allowPrivilegeEscalation": False,
-                "readOnlyRootFilesystem": True,
-                "capabilities": {"drop": ["ALL"]},
-            },
-            "volumeMounts": mounts,
+            "resources": pod.resources(place, step.threads),
+            "securityContext": pod.container_security(),
+            "volumeMounts": pod.mounts(platform),
         },
+        **pod.nodes(place),
     }
     if step.retries:
         made["retryStrategy"] = {"limit": str(step.retries)}
-    if place.node_selector:
-        made["nodeSelector"] = dict(place.node_selector)
-    if place.tolerations:
-        made["tolerations"] = [dict(one) for one in place.tolerations]
     return made
 
 

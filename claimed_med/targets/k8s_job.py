@@ -8,14 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from claimed_med.errors import ContractError
+from claimed_med.targets import pod
 from claimed_med.targets.emit import to_yaml
 
 if TYPE_CHECKING:
     from claimed_med.targets.plan import Plan
     from claimed_med.targets.platform import Platform
 
-DATA, WORK, TMP = "/data", "/work", "/tmp"  # noqa: S108 - a mounted, private folder of the pod
-USER = 1000
 RETRIES = 3
 _WIDEST = "torch"  # the image that also holds what the others hold
 
@@ -48,77 +47,32 @@ def render(plan: Plan, platform: Platform) -> str:
 
 
 def _pod(plan: Plan, platform: Platform) -> dict[str, Any]:
-    image = _image(plan)
-    place, store = platform.place(image), platform.store
-    volumes: list[dict[str, Any]] = [
-        {"name": "work", "persistentVolumeClaim": {"claimName": store.claim}},
-        {"name": "tmp", "emptyDir": {"sizeLimit": "4Gi"}},
-    ]
-    if store.data_claim:
-        claim = {"claimName": store.data_claim, "readOnly": True}
-        volumes.append({"name": "data", "persistentVolumeClaim": claim})
-    made: dict[str, Any] = {
+    image = _WIDEST if any(step.image == _WIDEST for step in plan.steps) else plan.steps[0].image
+    return {
         "restartPolicy": "OnFailure",
         "automountServiceAccountToken": False,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": USER,
-            "fsGroup": USER,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": pod.security(),
         "containers": [_container(plan, platform, image)],
-        "volumes": volumes,
+        "volumes": pod.volumes(platform),
+        **pod.nodes(platform.place(image)),
     }
-    if place.node_selector:
-        made["nodeSelector"] = dict(place.node_selector)
-    if place.tolerations:
-        made["tolerations"] = [dict(one) for one in place.tolerations]
-    return made
 
 
 def _container(plan: Plan, platform: Platform, image: str) -> dict[str, Any]:
-    place = platform.place(image)
-    limits = {"cpu": place.cpu or str(max(step.threads for step in plan.steps))}
-    if place.memory:
-        limits["memory"] = place.memory
-    if place.gpus:
-        limits[place.gpu_resource] = str(place.gpus)
     version = next(step.version for step in plan.steps if step.image == image)
     settings = [word for one in plan.parameters for word in ("--set", f"{one.name}={one.default}")]
-    mounts = [{"name": "work", "mountPath": WORK}, {"name": "tmp", "mountPath": TMP}]
-    if platform.store.data_claim:
-        mounts.append({"name": "data", "mountPath": DATA, "readOnly": True})  # type: ignore[dict-item]
     return {
         "name": "pipeline",
         "image": platform.image(image, version),
         "command": ["claimed-med", "pipeline", "run", plan.name.replace("-", "_")],
-        "args": [*settings, "--out", f"{WORK}/{plan.name}"],
+        "args": [*settings, "--out", f"{pod.WORK}/{plan.name}"],
         "env": [
-            {"name": "HOME", "value": TMP},
-            {"name": "CLAIMED_MED_CACHE", "value": f"{WORK}/cache"},
-            *(secret(name, reference) for name, reference in platform.secrets.items()),
+            {"name": "HOME", "value": pod.TMP},
+            {"name": "CLAIMED_MED_CACHE", "value": f"{pod.WORK}/cache"},
+            *pod.engine(platform.place(image), "local"),
+            *pod.secrets(platform),
         ],
-        "resources": {"requests": dict(limits), "limits": dict(limits)},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
-        "volumeMounts": mounts,
+        "resources": pod.resources(platform.place(image), max(step.threads for step in plan.steps)),
+        "securityContext": pod.container_security(),
+        "volumeMounts": pod.mounts(platform),
     }
-
-
-def secret(name: str, reference: str) -> dict[str, Any]:
-    """An environment variable of a pod that comes from a Secret.
-
-    Args:
-        name: Of the variable.
-        reference: `secret/key`.
-    """
-    secret_name, _, key = reference.partition("/")
-    return {"name": name, "valueFrom": {"secretKeyRef": {"name": secret_name, "key": key}}}
-
-
-def _image(plan: Plan) -> str:
-    images = [step.image for step in plan.steps]
-    return _WIDEST if _WIDEST in images else images[0]

@@ -5,11 +5,13 @@ STUDY  ?=
 OUT    ?= demo-output
 JOBS   ?= 2
 SYSTEM := dcmtk orthanc orthanc-dicomweb orthanc-gdcm tesseract-ocr
+SYSTEM += slurm-wlm munge default-jre-headless chromium
 DEV    := torch,demo,libjpeg,kfp,remote,network,ocr,dev
+ENGINES ?= $(HOME)/.cache/claimed_med/engines
 OCR    := rapidocr-onnxruntime==1.4.4  # without its dependencies: it asks for the OpenCV that needs a desktop
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format generate bench docs soak system clean
+.PHONY: help demo test check format generate bench docs soak system engines clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +54,15 @@ bench: .venv/.bench ## measure; results in benchmarks/results
 system: ## install the servers and tools that tests talk to, with apt-get as root (Debian)
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(SYSTEM)
+
+# Airflow, Elyra and cwltool clash with our packages: each has an environment of its own, made anew when its list changes.
+engines: $(foreach one,airflow elyra cwl,$(ENGINES)/$(one)/.made) ## install the engines that tests run pipelines on
+
+$(ENGINES)/%/.made: tests/engines/%.txt
+	rm -rf "$(@D)"
+	$(PYTHON) -m venv "$(@D)"
+	"$(@D)/bin/python" -m pip install --quiet --no-deps --requirement $<
+	@touch "$@"
 
 clean: ## remove caches and demo output; keeps .venv
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache "$(OUT)"

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         def run(self, pipeline: Pipeline, given: Mapping[str, Any]) -> int:
             """Run a pipeline; the exit code."""
 
+
 ENVIRONMENT = "CLAIMED_MED_PIPELINES"
 ENGINES = ("local", "kubeflow", "airflow", "slurm")
 TARGETS = ("kubeflow", "airflow", "slurm", "argo", "cwl", "k8s-job")
@@ -185,7 +186,9 @@ def _when(arguments: argparse.Namespace) -> int:
     try:
         holds = evaluate(arguments.condition, values)
     except ValueError:
-        raise EngineError("pipeline", "a value of the condition is no number", do="see the step that wrote it") from None
+        raise EngineError(
+            "pipeline", "a value of the condition is no number", do="see the step that wrote it"
+        ) from None
     if arguments.json:
         print(json.dumps({"holds": holds}))
         return 0

@@ -90,7 +90,9 @@ class AirflowEngine:
         """Report every task; the exit code."""
         states = _states(log.parent / "airflow.db")
         if not states:
-            raise EngineError("airflow", "the DAG was not taken", do=f"see {log.parent.name}/{log.name} in the run folder")
+            raise EngineError(
+                "airflow", "the DAG was not taken", do=f"see {log.parent.name}/{log.name} in the run folder"
+            )
         text = log.read_text(encoding="utf-8", errors="replace")
         failed = 0
         for step in plan.steps:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from claimed_med.engines.report import Report
     from claimed_med.targets.platform import Platform
 
-HOST, TOKEN, TOKEN_FILE = "KFP_HOST", "KFP_TOKEN", "KFP_TOKEN_FILE"  # noqa: S105 - names of variables, no secrets
+HOST, TOKEN, TOKEN_FILE = "KFP_HOST", "KFP_TOKEN", "KFP_TOKEN_FILE"
 EXPERIMENT = "claimed-med"
 _RUNNING = {"PENDING", "RUNNING", "CANCELING", "PAUSED", "RUNTIME_STATE_UNSPECIFIED", None}
 _SKIPPED = {"SKIPPED", "CANCELED"}
@@ -53,9 +53,7 @@ class KubeflowEngine:
         poll_s: Pause between two questions [s].
     """
 
-    def __init__(
-        self, out: Path, *, platform: Platform, report: Report, source: Path, poll_s: float = _POLL_S
-    ) -> None:
+    def __init__(self, out: Path, *, platform: Platform, report: Report, source: Path, poll_s: float = _POLL_S) -> None:
         self.out = out.resolve()
         self.platform = platform
         self.report = report

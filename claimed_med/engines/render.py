@@ -14,13 +14,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from claimed_med.targets.plan import Plan
-
     from claimed_med.targets.platform import Platform
 
 
-def render(
-    target: str, source: Path, summary: str, platform: Platform, given: Mapping[str, str] | None = None
-) -> str:
+def render(target: str, source: Path, summary: str, platform: Platform, given: Mapping[str, str] | None = None) -> str:
     """The pipeline for one target.
 
     Args:

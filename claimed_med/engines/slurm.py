@@ -82,7 +82,9 @@ class SlurmEngine:
             subprocess.run(["scancel", *jobs.values()], check=False, capture_output=True)  # noqa: S607 - Slurm's client
             told = done.stderr.strip().splitlines()
             raise EngineError(
-                "slurm", f"a job was not taken: {told[-1] if told else 'no reason was given'}", do="see sinfo and squeue"
+                "slurm",
+                f"a job was not taken: {told[-1] if told else 'no reason was given'}",
+                do="see sinfo and squeue",
             )
         return jobs
 

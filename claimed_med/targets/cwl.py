@@ -42,7 +42,10 @@ def render(plan: Plan, platform: Platform) -> str:
         "doc": plan.summary or plan.name,
         "inputs": {one.name: _parameter(one, one.name in entered) for one in plan.parameters},
         "outputs": {
-            f"{step.name}.{port}": {"type": f"{kind}{'?' * bool(step.conditions)}", "outputSource": f"{step.name}/{port}"}
+            f"{step.name}.{port}": {
+                "type": f"{kind}{'?' * bool(step.conditions)}",
+                "outputSource": f"{step.name}/{port}",
+            }
             for step in plan.steps
             for port, kind in _ports(step).items()
         },
@@ -114,7 +117,9 @@ def _gate(step: Step) -> dict[str, Any]:
     text = " && ".join(f"({one.text})" if len(step.conditions) > 1 else one.text for one in step.conditions)
     values = {name: source for one in step.conditions for name, source in one.values.items()}
     named = {f"value{number}": source for number, source in enumerate(values.values())}
-    words = [f"{name}=$(inputs.{key}{_field(source)})" for key, (name, source) in zip(named, values.items(), strict=True)]
+    words = [
+        f"{name}=$(inputs.{key}{_field(source)})" for key, (name, source) in zip(named, values.items(), strict=True)
+    ]
     tool = {
         "class": "CommandLineTool",
         "baseCommand": ["claimed-med", "pipeline", "when", "--json"],

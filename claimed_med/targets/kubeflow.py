@@ -1,7 +1,7 @@
 """Compiled pipeline and platform in, the two documents that a site's Kubeflow runs out.
 
-The first is the pipeline with the site's images, sizes and GPUs; the second says, in the words of kfp-kubernetes, on which
-nodes, with which volumes and with which secrets. Neither kfp nor kfp-kubernetes is imported.
+The first is the pipeline with the site's images, sizes and GPUs; the second says, in the words of kfp-kubernetes, on
+which nodes, with which volumes and with which secrets. Neither kfp nor kfp-kubernetes is imported.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A pipeline as a flat list of steps: what every target without sub-pipelines of its own is made from.
 
-Loops are unrolled and sub-pipelines are opened; what is left are steps, each one component on folders, the steps that it
-waits for, and the conditions under which it runs. Standard library only.
+Loops are unrolled and sub-pipelines are opened; what is left are steps, each one component on folders, the steps that
+it waits for, and the conditions under which it runs. Standard library only.
 """
 
 from __future__ import annotations

@@ -186,7 +186,9 @@ def _record(where: str, told: dict[str, Any], kind: type[Any]) -> Any:
 
 
 def _default(one: dataclasses.Field[Any]) -> Any:
-    return one.default if one.default is not dataclasses.MISSING else one.default_factory()  # type: ignore[misc]
+    if one.default_factory is not dataclasses.MISSING:
+        return one.default_factory()
+    return one.default
 
 
 def _known(where: str, told: Any, allowed: set[str]) -> None:

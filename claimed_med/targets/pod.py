@@ -1,4 +1,4 @@
-"""What every pod of ours has in common: not root, read-only root, volumes by claim, secrets by reference, sizes, nodes."""
+"""What all pods of ours have in common: not root, read-only root, volumes by claim, secrets by reference, sizes."""
 
 from __future__ import annotations
 

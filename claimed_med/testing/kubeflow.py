@@ -100,7 +100,10 @@ class Kubeflow:
             )
             run.run_details.task_details.append(told)
             for port, folder in task.ports.items():
-                _put(folder, f"{run.runtime_config.pipeline_root}/{pipeline.name}/{run.run_id}/{name}/{uuid.uuid4()}/{port}")
+                _put(
+                    folder,
+                    f"{run.runtime_config.pipeline_root}/{pipeline.name}/{run.run_id}/{name}/{uuid.uuid4()}/{port}",
+                )
         run.state = "FAILED" if code else "SUCCEEDED"
 
 
@@ -215,7 +218,9 @@ class _Handler(BaseHTTPRequestHandler):
 
         return api.V2beta1GetHealthzResponse(multi_user=False)
 
-    def _pipeline_service_list_pipelines(self, _ids: Any, _given: Any, _content: Any, query: dict[str, list[str]]) -> Any:
+    def _pipeline_service_list_pipelines(
+        self, _ids: Any, _given: Any, _content: Any, query: dict[str, list[str]]
+    ) -> Any:
         import kfp_server_api as api
 
         (wanted,) = json.loads(query["filter"][0])["predicates"]
@@ -253,8 +258,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _file(self, content: bytes) -> str:
         """The uploaded file out of a multipart body; it must be YAML."""
         head = f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode()
-        (part,) = message_from_bytes(head + content).get_payload()  # type: ignore[misc]
-        text = part.get_payload(decode=True).decode()  # type: ignore[union-attr]
+        parts: Any = message_from_bytes(head + content).get_payload()
+        text = parts[0].get_payload(decode=True).decode()
         if not list(yaml.safe_load_all(text)):
             raise KeyError(text)
         return str(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+from pathlib import Path
 
 REQUIRED = "CLAIMED_MED_REQUIRE_SERVERS"
 _STOP_S = 10.0
@@ -42,3 +43,14 @@ def require(*, present: bool, absent: str) -> None:
     if os.environ.get(REQUIRED) == "1":
         pytest.fail(f"{REQUIRED}=1, but {absent}")
     pytest.skip(absent)
+
+
+def programs(engine: str) -> Path:
+    """Folder of the programs of an engine that `make engines` installed: below CLAIMED_MED_ENGINES, or the cache.
+
+    Args:
+        engine: airflow, elyra or cwl.
+    """
+    given = os.environ.get("CLAIMED_MED_ENGINES", "")
+    root = Path(given) if given else Path.home() / ".cache" / "claimed_med" / "engines"
+    return root / engine / "bin"

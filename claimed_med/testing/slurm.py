@@ -70,7 +70,7 @@ def slurm(folder: Path, *, cores: int = 0) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _munged(folder: Path) -> Iterator[Path]:
-    """munged refuses to run as root and in folders that others may write."""
+    """Start the daemon of munge, which refuses to run as root and in folders that others may write."""
     user = pwd.getpwnam("munge")
     home = folder / "munge"
     home.mkdir(mode=0o755, exist_ok=True)
@@ -86,7 +86,13 @@ def _munged(folder: Path) -> Iterator[Path]:
     ]  # fmt: skip
     with (folder / "munged.log").open("ab") as log:
         process = subprocess.Popen(
-            words, user=user.pw_uid, group=user.pw_gid, extra_groups=[], stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            words,
+            user=user.pw_uid,
+            group=user.pw_gid,
+            extra_groups=[],
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
         )
     try:
         yield socket_file
@@ -100,7 +106,7 @@ def _wait(environment: dict[str, str], socket_file: Path) -> None:
     while time.monotonic() < end:
         if socket_file.exists():
             words = ["sinfo", "--noheader", "--format=%t"]
-            done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)  # noqa: S607 - client
+            done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
             told = (done.stdout + done.stderr).strip()
             if told == "idle":
                 return

@@ -5,14 +5,16 @@ STUDY  ?=
 OUT    ?= demo-output
 JOBS   ?= 2
 SYSTEM := dcmtk orthanc orthanc-dicomweb orthanc-gdcm tesseract-ocr
+SYSTEM += slurm-wlm munge default-jre-headless chromium
 DEV    := torch,demo,libjpeg,kfp,remote,network,ocr,dev
 # podman and buildah without a registry: docs/containers.md
 SYSTEM_CONTAINER := podman buildah runc netavark aardvark-dns iptables uidmap catatonit golang-github-containers-common debootstrap git
 IMAGE  ?=
+ENGINES ?= $(HOME)/.cache/claimed_med/engines
 OCR    := rapidocr-onnxruntime==1.4.4  # without its dependencies: it asks for the OpenCV that needs a desktop
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format generate bench docs soak image container system system-container clean
+.PHONY: help demo test check format generate bench docs soak image container system system-container engines clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +67,15 @@ system: ## install the servers and tools that tests talk to, with apt-get as roo
 system-container: ## install what builds and runs container images, with apt-get as root (Debian)
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(SYSTEM_CONTAINER)
+
+# Airflow, Elyra and cwltool clash with our packages: each has an environment of its own, made anew when its list changes.
+engines: $(foreach one,airflow elyra cwl,$(ENGINES)/$(one)/.made) ## install the engines that tests run pipelines on
+
+$(ENGINES)/%/.made: tests/engines/%.txt
+	rm -rf "$(@D)"
+	$(PYTHON) -m venv "$(@D)"
+	"$(@D)/bin/python" -m pip install --quiet --no-deps --requirement $<
+	@touch "$@"
 
 clean: ## remove caches and demo output; keeps .venv
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache "$(OUT)"

@@ -14,7 +14,7 @@ from claimed_med.payload import LINEAGE, PARTIAL, UNITS, digest_files, files_bel
 from claimed_med.units import read_table, write_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from claimed_med.component import Contract
@@ -112,6 +112,28 @@ class Folders:
         if not self.journal.exists():
             earlier = self.finished()
             write_atomic(self.journal, "".join(json.dumps(entry) + "\n" for entry in earlier.values()))
+
+    def gather(self, parts: Sequence[Folders]) -> None:
+        """Take over the finished units of parts that other processes worked on; the parts' folders are emptied.
+
+        The next mapped run finds the units as those of a run that was stopped. Killed on the way, it goes on.
+
+        Raises:
+            OutputError: A folder holds foreign files.
+        """
+        self.prepare()
+        for part in parts:
+            if not all(folder.is_dir() for folder in part.ports.values()):
+                continue
+            for key, entry in part.finished().items():
+                for port in entry["files"] if entry["status"] == "done" else ():
+                    move_into_place(part.ports[port] / key, self.ports[port] / key)
+                self.note(entry)
+
+    def remove(self) -> None:
+        """Remove every port folder."""
+        for folder in self.ports.values():
+            shutil.rmtree(folder, ignore_errors=True)
 
     def parents(self) -> dict[str, str] | None:
         """Input port -> record digest as an earlier, complete run recorded them; None when there was none."""

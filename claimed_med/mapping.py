@@ -5,6 +5,7 @@ A unit that fails goes into quarantine with its reason while the others go on; a
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,23 @@ if TYPE_CHECKING:
     from claimed_med.component import Component, Contract
     from claimed_med.folder import Folders
     from claimed_med.handle import Handle
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of several parts of the units: those whose key gives this remainder.
+
+    Attributes:
+        index: From 0.
+        n_parts: How many there are.
+    """
+
+    index: int
+    n_parts: int
+
+    def holds(self, key: str) -> bool:
+        """Whether a unit belongs to this part; the same on every machine."""
+        return int(hashlib.sha256(key.encode()).hexdigest()[:8], 16) % self.n_parts == self.index
 
 
 @dataclass(frozen=True)
@@ -81,6 +99,7 @@ def map_units(
     locations: Mapping[str, str],
     folders: Folders,
     max_quarantined: int = -1,
+    part: Part | None = None,
 ) -> int:
     """Run a component over every unit of its input folders; the exit code.
 
@@ -91,9 +110,11 @@ def map_units(
         locations: Location setting -> content digest.
         folders: Where the outputs go.
         max_quarantined: Fail when more units than this are in quarantine; -1 for no limit.
+        part: Work on these units only; None for all of them.
 
     Returns:
-        0 when at least one unit is done (and the limit is kept), else the exit code of the error class.
+        0 when at least one unit is done (and the limit is kept), else the exit code of the error class; 0 for a part,
+        which is judged with the others.
 
     Raises:
         InputError: There is no unit at all.
@@ -101,6 +122,8 @@ def map_units(
     """
     contract, started = component.contract, now()
     found = units.find(contract, ports)
+    if part is not None:
+        found.units = [unit for unit in found.units if part.holds(unit.key)]
     before = folders.parents()
     folders.prepare()
     finished = folders.finished()
@@ -120,7 +143,7 @@ def map_units(
     else:
         _close(contract, settings, locations, folders, found, started, listed)
     print(summary(contract, listed, found.skipped))
-    return _exit_code(listed, max_quarantined)
+    return 0 if part is not None else _exit_code(listed, max_quarantined)
 
 
 def summary(contract: Contract, entries: list[dict[str, Any]], skipped: list[dict[str, str]]) -> str:

@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from claimed_med.errors import EngineError
+from claimed_med.targets.plan import SKIPPED
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
     from claimed_med.engines.ir import Pipeline
+    from claimed_med.engines.report import Report
+
+    class Engine(Protocol):
+        """What runs a pipeline."""
+
+        def run(self, pipeline: Pipeline, given: Mapping[str, Any]) -> int:
+            """Run a pipeline; the exit code."""
+
 
 ENVIRONMENT = "CLAIMED_MED_PIPELINES"
+ENGINES = ("local", "kubeflow", "airflow", "slurm")
+TARGETS = ("kubeflow", "airflow", "slurm", "argo", "cwl", "k8s-job")
 
 
 def main(words: list[str]) -> int:
@@ -46,14 +61,23 @@ def main(words: list[str]) -> int:
         metavar="TASK",
         help="a foreign container that may use the network",
     )
-    make = commands.add_parser("compile", help="compile a pipeline with kfp")
+    run.add_argument("--engine", choices=ENGINES, default="local", help="where it runs (default: %(default)s)")
+    run.add_argument("--platform", type=Path, default=None, metavar="TOML", help="what the site says of its cluster")
+    make = commands.add_parser("compile", help="compile a pipeline with kfp, or for another engine")
     make.add_argument("name", help="a name from the list, or a Python file")
     make.add_argument(
         "--out", type=Path, default=None, metavar="FILE", help="where to write (default: beside the source)"
     )
     make.add_argument("--check", action="store_true", help="only compare with the file that is there")
+    make.add_argument("--target", choices=TARGETS, default="", help="print it for that engine (without: as it is kept)")
+    make.add_argument("--set", action="append", default=[], metavar="PARAM=VALUE", help="with --target: a default")
+    make.add_argument("--platform", type=Path, default=None, metavar="TOML", help="what the site says of its cluster")
+    when = commands.add_parser("when", help=f"end with 0 when a condition holds, with {SKIPPED} when not; for scripts")
+    when.add_argument("condition", help="as compiled: int(inputs.parameter_values['x']) > 0")
+    when.add_argument("--json", action="store_true", help='print {"holds": true or false} and end with 0')
+    when.add_argument("values", nargs="*", metavar="NAME=VALUE")
     arguments = parser.parse_args(words)
-    actions = {"list": _list, "show": _show, "run": _run, "compile": _compile}
+    actions = {"list": _list, "show": _show, "run": _run, "compile": _compile, "when": _when}
     return actions[arguments.command](arguments)
 
 
@@ -127,25 +151,63 @@ def _tasks(pipeline: Pipeline, dag: dict[str, dict[str, dict[str, dict[str, str]
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from claimed_med.engines.cache import Cache, default_folder
-    from claimed_med.engines.container import ContainerRunner
     from claimed_med.engines.ir import load
-    from claimed_med.engines.local import LocalEngine
     from claimed_med.engines.report import Report
 
     given = dict(_pair(word) for word in arguments.set)
-    pipeline = load(find(arguments.name, ".yaml"), foreign=True)
+    path = find(arguments.name, ".yaml")
+    pipeline = load(path, foreign=arguments.engine == "local")
     report = Report()
-    cache = None if arguments.no_cache else Cache(default_folder())
-    runner = ContainerRunner(arguments.out, arguments.network_for) if arguments.isolation == "container" else None
-    engine = LocalEngine(arguments.out, cache=cache, report=report, workers=arguments.workers, runner=runner)
     try:
-        code = engine.run(pipeline, given)
+        code = _engine(arguments, path, report).run(pipeline, given)
     finally:
         report.close()
     print(report.summary())
     print(f"outputs: {arguments.out}/<task>/<port>/", file=sys.stderr)
     return code
+
+
+def _engine(arguments: argparse.Namespace, path: Path, report: Report) -> Engine:
+    from claimed_med.targets import platform
+
+    site = platform.load(arguments.platform)
+    if arguments.engine == "slurm":
+        from claimed_med.engines.slurm import SlurmEngine
+
+        return SlurmEngine(arguments.out, platform=site, report=report)
+    if arguments.engine == "airflow":
+        from claimed_med.engines.airflow import AirflowEngine
+
+        return AirflowEngine(arguments.out, platform=site, report=report)
+    if arguments.engine == "kubeflow":
+        from claimed_med.engines.kubeflow import KubeflowEngine
+
+        return KubeflowEngine(arguments.out, platform=site, report=report, source=path)
+    from claimed_med.engines.cache import Cache, default_folder
+    from claimed_med.engines.container import ContainerRunner
+    from claimed_med.engines.local import LocalEngine
+
+    cache = None if arguments.no_cache else Cache(default_folder())
+    runner = ContainerRunner(arguments.out, arguments.network_for) if arguments.isolation == "container" else None
+    return LocalEngine(arguments.out, cache=cache, report=report, workers=arguments.workers, runner=runner)
+
+
+def _when(arguments: argparse.Namespace) -> int:
+    from claimed_med.engines.condition import check, evaluate
+
+    values = dict(_pair(word) for word in arguments.values)
+    if not check(arguments.condition):
+        raise EngineError("pipeline", "the condition is not understood", got=repr(arguments.condition))
+    try:
+        holds = evaluate(arguments.condition, values)
+    except ValueError:
+        raise EngineError(
+            "pipeline", "a value of the condition is no number", do="see the step that wrote it"
+        ) from None
+    if arguments.json:
+        print(json.dumps({"holds": holds}))
+        return 0
+    return 0 if holds else SKIPPED
 
 
 def _pair(word: str) -> tuple[str, str]:
@@ -156,6 +218,8 @@ def _pair(word: str) -> tuple[str, str]:
 
 
 def _compile(arguments: argparse.Namespace) -> int:
+    if arguments.target:
+        return _rendered(arguments)
     from claimed_med.engines.compile import compile_text
     from claimed_med.payload import write_atomic
 
@@ -169,4 +233,20 @@ def _compile(arguments: argparse.Namespace) -> int:
         return 0 if same else EngineError.exit_code
     write_atomic(target, text)
     print(f"wrote {target.name}")
+    return 0
+
+
+def _rendered(arguments: argparse.Namespace) -> int:
+    from claimed_med.engines.render import render
+    from claimed_med.payload import write_atomic
+    from claimed_med.targets import platform
+
+    source = find(arguments.name, ".yaml")
+    given = dict(_pair(word) for word in arguments.set)
+    text = render(arguments.target, source, _first_line(source), platform.load(arguments.platform), given)
+    if arguments.out is None:
+        print(text, end="")
+    else:
+        write_atomic(arguments.out, text)
+        print(f"wrote {arguments.out.name}", file=sys.stderr)
     return 0

@@ -29,7 +29,7 @@ from claimed_med.folder import Folders
 from claimed_med.handle import Handle
 from claimed_med.handles import KINDS, DicomCollection, DicomSeries
 from claimed_med.lineage import UnitRecord, now
-from claimed_med.mapping import map_units
+from claimed_med.mapping import Part, map_units
 from claimed_med.progress import progress
 from claimed_med.workers import limit_threads
 
@@ -141,6 +141,12 @@ def parser(contract: Contract) -> argparse.ArgumentParser:
         made.add_argument(
             "--max-quarantined", type=int, default=-1, metavar="N", help="fail when more than N units are quarantined"
         )
+        made.add_argument(
+            "--shard", default="", metavar="I/N", help="work on the I-th (from 0) of N parts, into folders of its own"
+        )
+        made.add_argument(
+            "--gather", type=int, default=0, metavar="N", help="join N finished parts, and do what none of them did"
+        )
     return made
 
 
@@ -158,7 +164,15 @@ def run(component: Component, arguments: argparse.Namespace) -> int:
     _keep_apart(contract, ports, targets)
     locations = location_digests(contract, settings)
     if contract.over:
-        return map_units(component, ports, settings, locations, Folders(contract, targets), arguments.max_quarantined)
+        part = _part(contract, arguments.shard) if arguments.shard else None
+        parts = [Folders(contract, _part_targets(targets, index)) for index in range(arguments.gather)]
+        folders = Folders(contract, _part_targets(targets, part.index) if part else targets)
+        if parts:
+            folders.gather(parts)
+        code = map_units(component, ports, settings, locations, folders, arguments.max_quarantined, part)
+        for one in parts:
+            one.remove()
+        return code
     return _run_whole(component, ports, settings, locations, targets)
 
 
@@ -195,6 +209,17 @@ def _run_whole(
                 _write_value(targets[port.name], outcome.outputs[port.name])
         bar.advance()
     return 0
+
+
+def _part(contract: Contract, text: str) -> Part:
+    index, found, count = text.partition("/")
+    if not found or not index.isdecimal() or not count.isdecimal() or int(index) >= int(count):
+        raise ContractError(contract.name, "--shard takes I/N", got=repr(text), allowed="0/4 to 3/4 of four parts")
+    return Part(int(index), int(count))
+
+
+def _part_targets(targets: Mapping[str, Path], index: int) -> dict[str, Path]:
+    return {port: place.with_name(f".part-{index}-{place.name}") for port, place in targets.items()}
 
 
 def _is_helper() -> bool:

@@ -10,6 +10,12 @@ _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_/ .()-]*[A-Za-z0-9_)]|[A-Za-z]")
 _RESERVED = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n", "~"})
 
 
+class Quoted(str):
+    """A text that is written in single quotes where that needs fewer escapes; Elyra pastes files into Python text."""
+
+    __slots__ = ()
+
+
 def to_yaml(content: Any, indent: int = 0) -> str:
     """Write a value as block YAML; empty mappings and lists in flow form; every line ends with a newline."""
     pad = " " * indent
@@ -49,4 +55,10 @@ def _scalar(value: Any) -> str:
         return str(value)
     if _PLAIN.fullmatch(value) and value.lower() not in _RESERVED and "  " not in value:
         return str(value)
+    return _quoted(value)
+
+
+def _quoted(value: str) -> str:
+    if isinstance(value, Quoted) and value.isprintable() and ('"' in value or "\\" in value):
+        return "'" + value.replace("'", "''") + "'"
     return json.dumps(value, ensure_ascii=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from claimed_med.component import to_argument, type_name
-from claimed_med.targets.emit import to_yaml
+from claimed_med.targets.emit import Quoted, to_yaml
 
 if TYPE_CHECKING:
     from claimed_med.component import Contract, Port, Setting
@@ -25,7 +25,7 @@ def render(contract: Contract) -> str:
     return head + to_yaml(
         {
             "name": contract.function,
-            "description": contract.summary,
+            "description": Quoted(contract.summary),
             "metadata": {"annotations": _annotations(contract)},
             "inputs": [*map(_input, contract.inputs), *map(_setting, contract.settings)],
             "outputs": [*map(_output, contract.outputs)],
@@ -59,12 +59,16 @@ def _annotations(contract: Contract) -> dict[str, str]:
 
 
 def _input(port: Port) -> dict[str, str]:
-    return {"name": port.name, "type": _KINDS.get(port.kind, "Artifact"), "description": f"{port.kind}. {port.summary}"}
+    return {
+        "name": port.name,
+        "type": _KINDS.get(port.kind, "Artifact"),
+        "description": Quoted(f"{port.kind}. {port.summary}"),
+    }
 
 
 def _output(port: Port) -> dict[str, str]:
     kind = _VALUES[port.kind] if port.is_value else _KINDS.get(port.kind, "Artifact")
-    return {"name": port.name, "type": kind, "description": f"{port.kind}. {port.summary}"}
+    return {"name": port.name, "type": kind, "description": Quoted(f"{port.kind}. {port.summary}")}
 
 
 def _setting(setting: Setting) -> dict[str, str]:
@@ -77,8 +81,8 @@ def _setting(setting: Setting) -> dict[str, str]:
     return {
         "name": setting.name,
         "type": _TYPES.get(setting.type, "String"),
-        "description": f"{setting.summary}{limits}{choices}{booleans}{lists}",
-        "default": to_argument(setting, setting.default),
+        "description": Quoted(f"{setting.summary}{limits}{choices}{booleans}{lists}"),
+        "default": Quoted(to_argument(setting, setting.default)),
     }
 
 

@@ -1,0 +1,89 @@
+"""Elyra in an environment of its own (`make engines`), for tests: catalogues, validation, export."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+from claimed_med.targets import elyra
+
+ABSENT = "Elyra is absent (make engines)"
+_RUNTIME = "local"
+
+
+class Elyra:
+    """An Elyra with the components of a checkout as its catalogues.
+
+    Args:
+        folder: Its home, where it keeps all that it writes.
+        program: Folder of its programs.
+        components: The folder `components` of a checkout.
+    """
+
+    def __init__(self, folder: Path, program: Path, components: Path) -> None:
+        self.folder = folder
+        self.program = program
+        self.environment = {
+            **os.environ,
+            "HOME": str(folder),
+            "JUPYTER_DATA_DIR": str(folder / "data"),
+            "JUPYTER_CONFIG_DIR": str(folder / "config"),
+            "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
+            "PYTHONWARNINGS": "ignore",
+        }
+        for name in ("data", "config", "runtime"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        write_catalogs(folder / "data", components)
+
+    def call(self, program: str, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run one of Elyra's programs."""
+        return subprocess.run(
+            [str(self.program / program), *words],
+            env=self.environment,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def add_runtime(self) -> None:
+        """A runtime configuration, which export asks for; nothing is contacted."""
+        target = self.folder / "data" / "metadata" / "runtimes"
+        target.mkdir(parents=True, exist_ok=True)
+        nowhere = "http://127.0.0.1:9"
+        metadata = {
+            "runtime_type": "KUBEFLOW_PIPELINES",
+            "api_endpoint": f"{nowhere}/pipeline",
+            "auth_type": "NO_AUTHENTICATION",
+            "engine": "Argo",
+            "cos_endpoint": nowhere,
+            "cos_bucket": "no-bucket",
+            "cos_auth_type": "USER_CREDENTIALS",
+            "cos_username": "nobody",
+            "cos_password": "no-such-password",
+        }
+        content = {"display_name": _RUNTIME, "schema_name": "kfp", "metadata": metadata}
+        (target / f"{_RUNTIME}.json").write_text(json.dumps(content))
+
+    def validate(self, pipeline: Path) -> subprocess.CompletedProcess[str]:
+        """Check a pipeline file."""
+        return self.call("elyra-pipeline", "validate", str(pipeline), f"--runtime-config={_RUNTIME}")
+
+    def export(self, pipeline: Path, target: Path) -> subprocess.CompletedProcess[str]:
+        """Compile a pipeline file to Kubeflow's IR."""
+        words = (str(pipeline), f"--runtime-config={_RUNTIME}", f"--output={target}", "--overwrite")
+        return self.call("elyra-pipeline", "export", *words)
+
+
+def write_catalogs(data: Path, components: Path) -> list[Path]:
+    """Register every category of components below Jupyter's data folder; the written files."""
+    target = data / "metadata" / "component-catalogs"
+    target.mkdir(parents=True, exist_ok=True)
+    written = []
+    for folder in sorted(path for path in components.iterdir() if path.is_dir()):
+        file = target / f"claimed_med_{folder.name}.json"
+        file.write_text(elyra.catalog(folder.name, str(folder.resolve())), encoding="utf-8")
+        written.append(file)
+    return written

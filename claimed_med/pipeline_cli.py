@@ -33,6 +33,10 @@ def main(words: list[str]) -> int:
     )
     run.add_argument("--no-cache", action="store_true", help="run every task")
     run.add_argument("--workers", type=int, default=0, metavar="N", help="tasks at once (default: one per core)")
+    run.add_argument("--reuse", type=Path, default=None, metavar="RUN", help="an earlier run folder")
+    run.add_argument(
+        "--task", action="append", default=[], metavar="NAME", help="take this task's outputs from it; may be repeated"
+    )
     make = commands.add_parser("compile", help="compile a pipeline with kfp")
     make.add_argument("name", help="a name from the list, or a Python file")
     make.add_argument(
@@ -123,7 +127,8 @@ def _run(arguments: argparse.Namespace) -> int:
     pipeline = load(find(arguments.name, ".yaml"))
     report = Report()
     cache = None if arguments.no_cache else Cache(default_folder())
-    engine = LocalEngine(arguments.out, cache=cache, report=report, workers=arguments.workers)
+    reused = {name: arguments.reuse / name for name in arguments.task} if arguments.reuse else {}
+    engine = LocalEngine(arguments.out, cache=cache, report=report, workers=arguments.workers, given=reused)
     try:
         code = engine.run(pipeline, given)
     finally:

@@ -12,9 +12,9 @@ import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-from claimed_med import registry
+from claimed_med import lineage, openlineage, registry
 from claimed_med.component import parse_argument
-from claimed_med.engines.cache import Cache, digest_of
+from claimed_med.engines.cache import Cache, copy_ports, digest_of
 from claimed_med.engines.condition import evaluate
 from claimed_med.engines.flow import (
     Failed,
@@ -33,6 +33,7 @@ from claimed_med.engines.ir import Pipeline, as_text
 from claimed_med.engines.slots import Slots
 from claimed_med.errors import ClaimedMedError, EngineError
 from claimed_med.execute import explain, full_settings, location_digests
+from claimed_med.provenance import runfile
 from claimed_med.workers import n_cores
 
 if TYPE_CHECKING:
@@ -51,15 +52,26 @@ class LocalEngine:
         cache: Where finished tasks are kept, or None.
         report: Is told of every event.
         workers: Tasks at once; by default one per core.
+        given: Task -> its folder in an earlier run, from which its outputs are taken instead of running it.
     """
 
-    def __init__(self, out: Path, *, cache: Cache | None, report: Report, workers: int = 0) -> None:
+    def __init__(
+        self,
+        out: Path,
+        *,
+        cache: Cache | None,
+        report: Report,
+        workers: int = 0,
+        given: Mapping[str, Path] | None = None,
+    ) -> None:
         self.out = out.resolve()
+        self.given = {task: folder.resolve() for task, folder in (given or {}).items()}
         self.cache = cache
         self.report = report
         self.workers = workers or n_cores()
         self.slots = Slots(self.workers)
         self.servers: dict[str, ForkServer] = {}
+        self.event = openlineage.Run("pipeline", "PIPELINE")
         self.lock = threading.Lock()
         self.stopping = False
 
@@ -75,6 +87,13 @@ class LocalEngine:
         """
         values = Values(parameters_of(pipeline, given))
         (self.out / "logs").mkdir(parents=True, exist_ok=True)
+        runfile.write(self.out, runfile.describe(pipeline.name, pipeline.as_dict(), values.parameters, "local"))
+        self.event.job = pipeline.name
+        with openlineage.told(self.event, []):
+            self.event.code = self._run(pipeline, values)
+        return self.event.code
+
+    def _run(self, pipeline: Pipeline, values: Values) -> int:
         try:
             self._dag(pipeline, pipeline.root["dag"], values, self.out, "")
         except Failed as failure:
@@ -194,6 +213,10 @@ class LocalEngine:
         ports = {port.name: folder / port.name for port in contract.outputs if not port.is_value}
         files = {port.name: folder / port.name for port in contract.outputs if port.is_value}
         self.report.started(title)
+        if title in self.given:
+            copy_ports(self.given[title], ports, files)
+            self._kept(contract, title, ports)
+            return self._results(component, ports, files)
         key = ""
         if self.cache is not None and not contract.talks:
             digests = {name: inputs.artifacts[name][1] for name in (port.name for port in contract.inputs)}
@@ -203,18 +226,28 @@ class LocalEngine:
                 for name, text in entry.values.items():
                     files[name].parent.mkdir(parents=True, exist_ok=True)
                     files[name].write_text(text)
-                self.report.finished(title, ports, cached=True)
+                self._kept(contract, title, ports)
                 return results_of(component, ports, entry.digests, entry.values)
         argv = [contract.name, *(word_for(word, texts, inputs, folder) for word in container.get("args", []))]
         if found.contract.category == "local":
             argv[0] = str(found.path)
         self._fork_until_done(contract, argv, title, retries)
-        digests = {name: digest_of(place) for name, place in ports.items()}
-        values = {name: place.read_text() for name, place in files.items()}
         if self.cache is not None and key:
-            self.cache.store(key, ports, values)
+            self.cache.store(key, ports, {name: place.read_text() for name, place in files.items()})
         self.report.finished(title, ports, cached=False)
-        return results_of(component, ports, digests, values)
+        return self._results(component, ports, files)
+
+    def _kept(self, contract: Contract, title: str, ports: Mapping[str, Path]) -> None:
+        """Tell of a task that did not run, since its outputs are there."""
+        records = [record for place in ports.values() if (record := lineage.read(place)) is not None]
+        told = openlineage.Run(contract.name, facets={"claimed_med_cache": {"cached": True}}, parent=self.event.name)
+        openlineage.emit(openlineage.event("COMPLETE", told, records))
+        self.report.finished(title, ports, cached=True)
+
+    @staticmethod
+    def _results(component: Mapping[str, Any], ports: Mapping[str, Path], files: Mapping[str, Path]) -> Values:
+        digests = {name: digest_of(place) for name, place in ports.items()}
+        return results_of(component, ports, digests, {name: place.read_text() for name, place in files.items()})
 
     def _fork_until_done(self, contract: Contract, argv: list[str], title: str, retries: int) -> None:
         log = self.out / "logs" / f"{title.replace('/', '.')}.log"
@@ -239,6 +272,7 @@ class LocalEngine:
             "CLAIMED_MED_ENGINE": "local",
             "CLAIMED_MED_WORKERS": str(share),
         }
+        environment[openlineage.PARENT] = self.event.name
         for name in (registry.ENVIRONMENT, "SOURCE_DATE_EPOCH"):
             if name in os.environ:
                 environment[name] = os.environ[name]

@@ -4,9 +4,10 @@ BIN    := .venv/bin
 STUDY  ?=
 OUT    ?= demo-output
 JOBS   ?= 2
-SYSTEM := dcmtk orthanc orthanc-dicomweb orthanc-gdcm tesseract-ocr
-DEV    := torch,demo,libjpeg,kfp,remote,network,ocr,dev
+SYSTEM := dcmtk orthanc orthanc-dicomweb orthanc-gdcm postgresql tesseract-ocr
+DEV    := torch,demo,libjpeg,kfp,remote,network,ocr,provenance,dev
 OCR    := rapidocr-onnxruntime==1.4.4  # without its dependencies: it asks for the OpenCV that needs a desktop
+ROC    := roc-validator==0.13.0  # validates crates; in an environment of its own, since it wants an older rich
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check format generate bench docs soak system clean
@@ -67,6 +68,7 @@ clean: ## remove caches and demo output; keeps .venv
 .venv/.dev: .venv/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable ".[$(DEV)]"
 	$(BIN)/python -m pip install --quiet --no-deps $(OCR)
+	$(PYTHON) -m venv .venv/roc && .venv/roc/bin/python -m pip install --quiet $(ROC)
 	@touch $@
 
 .venv/.bench: .venv/bin/python pyproject.toml

@@ -130,10 +130,11 @@ def _section(found: Trace, step: Step) -> str:
 def _drawing(found: Trace) -> str:
     """Steps in columns by their distance from the output; the output is at the bottom."""
     levels = _levels(found)
-    places, depth = {}, max(levels.values(), default=0)
+    depth = max(levels.values(), default=0)
+    places: dict[str, tuple[int, int]] = {}
     for digest, level in levels.items():
-        column = sum(1 for one in places.values() if one[1] == (depth - level))
-        places[digest] = (column, depth - level)
+        row = depth - level
+        places[digest] = (len([one for one in places.values() if one[1] == row]), row)
     width = (max((column for column, _ in places.values()), default=0) + 1) * (_WIDTH + _GAP) + _GAP
     parts = []
     for step in found.steps:

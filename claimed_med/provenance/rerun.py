@@ -17,18 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 from claimed_med import lineage, registry
 from claimed_med.component import to_argument
-from claimed_med.errors import EngineError, InputError
+from claimed_med.errors import ClaimedMedError, EngineError, InputError
 from claimed_med.payload import LINEAGE
 from claimed_med.provenance import runfile
 from claimed_med.provenance.check import check
 from claimed_med.provenance.compare import DIFFERENT, Compared, compare, compare_value
 from claimed_med.provenance.diff import Difference, of_records, records_below
-from claimed_med.provenance.withheld import tasks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from claimed_med.contract import Contract
 
 
 @dataclass(frozen=True)
@@ -124,15 +121,17 @@ def _reused(folder: Path, run: runfile.RunFile, records: Mapping[str, lineage.Re
     """Tasks whose place was not given again: as paths below the run folder, one a turn of a loop."""
     if all(name in order.given for name in run.withheld):
         return []
-    names = {contract.name for _, contract in tasks(run.ir) if _has_place(contract)}
-    found = {place.rpartition("/")[0] for place, record in records.items() if record.component in names}
+    found = {place.rpartition("/")[0] for place, record in records.items() if record.locations or _talks(record)}
     done = sorted(one for one in found if (folder / one).is_dir())
     given = {name for name in run.withheld if name in order.given}
     return [one for one in done if not _is_given(run, one, given)]
 
 
-def _has_place(contract: Contract) -> bool:
-    return any(one.is_location or one.is_address for one in contract.settings)
+def _talks(record: lineage.Record) -> bool:
+    try:
+        return registry.get(record.component).contract.talks
+    except ClaimedMedError:
+        return False
 
 
 def _is_given(run: runfile.RunFile, task: str, given: set[str]) -> bool:

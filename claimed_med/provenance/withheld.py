@@ -10,7 +10,7 @@ from claimed_med import registry
 from claimed_med.errors import ClaimedMedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from claimed_med.contract import Contract
 
@@ -41,20 +41,6 @@ def contract_of(ir: Mapping[str, Any], component: Mapping[str, Any]) -> Contract
         return registry.get(command[2]).contract
     except ClaimedMedError:
         return None
-
-
-def tasks(ir: Mapping[str, Any]) -> Iterator[tuple[str, Contract]]:
-    """Every container task of ours: its name without the numbers of loops, as a path, and its contract."""
-    yield from _tasks(ir, ir["root"]["dag"], "")
-
-
-def _tasks(ir: Mapping[str, Any], dag: Mapping[str, Any], path: str) -> Iterator[tuple[str, Contract]]:
-    for name, task in dag.get("tasks", {}).items():
-        component = ir["components"][task["componentRef"]["name"]]
-        if "dag" in component:
-            yield from _tasks(ir, component["dag"], f"{path}{name}/")
-        elif (contract := contract_of(ir, component)) is not None:
-            yield f"{path}{name}", contract
 
 
 def _executors(ir: Mapping[str, Any]) -> dict[str, Any]:

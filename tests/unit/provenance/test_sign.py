@@ -48,5 +48,5 @@ def test_what_is_no_key_is_said(study, tmp_path, content):
 
 
 def test_a_folder_that_no_run_wrote_is_not_signed(tmp_path, key):
-    with pytest.raises(InputError, match="no lineage.json"):
+    with pytest.raises(InputError, match=r"no lineage\.json"):
         sign.sign(tmp_path, key)

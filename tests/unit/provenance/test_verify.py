@@ -39,7 +39,11 @@ def copy(sealed, tmp_path):
 
 
 def objects(folder, kind):
-    found = {"image": "load-folder/collection", "seg": "segment-lungs/segmentation", "sr": "measure-segments/measurements"}
+    found = {
+        "image": "load-folder/collection",
+        "seg": "segment-lungs/segmentation",
+        "sr": "measure-segments/measurements",
+    }
     return sorted((folder / found[kind]).rglob("*.dcm"))
 
 
@@ -164,7 +168,11 @@ RECORDS = {
     "setting": (field(lambda one: one["settings"].update(threshold_hu=-1.0)), "record", "settings.threshold_hu"),
     "version": (field(lambda one: one.update(version="9.9.9")), "record", "version"),
     "weights": (field(lambda one: one.update(weights="f" * 64)), "record", "weights"),
-    "UID": (field(lambda one: one["units"][0]["inputs"]["series"]["sop_uids"].__setitem__(0, "1.2")), "record", "sop_uids[0]"),
+    "UID": (
+        field(lambda one: one["units"][0]["inputs"]["series"]["sop_uids"].__setitem__(0, "1.2")),
+        "record",
+        "sop_uids[0]",
+    ),
     "reference": (field(lambda one: one["units"][0].update(identity="0" * 64)), "record", "identity"),
     "parent": (field(lambda one: one["parents"].update(series="0" * 64)), "record", "parents.series"),
     "ancestor": (field(ancestors), "record", "ancestor"),
@@ -275,5 +283,5 @@ def test_without_a_key_the_records_are_the_measure(copy):
 
 
 def test_a_folder_without_records_cannot_be_verified(tmp_path):
-    with pytest.raises(InputError, match="no lineage.json"):
+    with pytest.raises(InputError, match=r"no lineage\.json"):
         verify(tmp_path)

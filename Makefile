@@ -4,14 +4,15 @@ BIN    := .venv/bin
 STUDY  ?=
 OUT    ?= demo-output
 JOBS   ?= 2
-SYSTEM := dcmtk orthanc orthanc-dicomweb orthanc-gdcm tesseract-ocr
+SYSTEM := dcmtk orthanc orthanc-dicomweb orthanc-gdcm postgresql tesseract-ocr
 SYSTEM += slurm-wlm munge default-jre-headless chromium
-DEV    := torch,demo,libjpeg,kfp,remote,network,ocr,dev
+DEV    := torch,demo,libjpeg,kfp,remote,network,ocr,monitor,provenance,serve,dev
 # podman and buildah without a registry: docs/containers.md
 SYSTEM_CONTAINER := podman buildah runc netavark aardvark-dns iptables uidmap catatonit golang-github-containers-common debootstrap git
 IMAGE  ?=
 ENGINES ?= $(HOME)/.cache/claimed_med/engines
 OCR    := rapidocr-onnxruntime==1.4.4  # without its dependencies: it asks for the OpenCV that needs a desktop
+ROC    := roc-validator==0.13.0  # validates crates; in an environment of its own, since it wants an older rich
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check format generate bench docs soak image container system system-container engines clean
@@ -91,6 +92,7 @@ clean: ## remove caches and demo output; keeps .venv
 .venv/.dev: .venv/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable ".[$(DEV)]"
 	$(BIN)/python -m pip install --quiet --no-deps $(OCR)
+	$(PYTHON) -m venv .venv/roc && .venv/roc/bin/python -m pip install --quiet $(ROC)
 	@touch $@
 
 .venv/.bench: .venv/bin/python pyproject.toml

@@ -195,7 +195,11 @@ def record_of(
         locations=dict(locations),
         weights=weights_digest(contract),
         units=listed,
-        environment={**lineage.environment(contract.threads), "started": started, "ended": lineage.now()},
+        environment={
+            **lineage.environment(contract.threads, contract.image),
+            "started": started,
+            "ended": lineage.now(),
+        },
     )
     if contract.border:
         record.parents = parent_digests(contract, parents)
@@ -212,18 +216,23 @@ def parent_digests(contract: Contract, parents: Mapping[str, lineage.Record]) ->
 
 
 def inputs_of(unit: Unit, digests: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Input port -> payload digest, with the SOPInstanceUIDs where the data have no record of their own."""
+    """Input port -> payload digest, with SOPInstanceUIDs, series and patients where the data were found by a scan."""
     return {
-        port: {"digest": value, **({"sop_uids": unit.sources[port]} if unit.sources.get(port) else {})}
+        port: {
+            "digest": value,
+            **({"sop_uids": unit.sources[port]} if unit.sources.get(port) else {}),
+            **unit.subjects.get(port, {}),
+        }
         for port, value in digests.items()
     }
 
 
 def write_output(handle: Handle, folder: Path, memo: Mapping[Any, str]) -> dict[str, dict[str, str]]:
     """Write a payload into an empty folder; relative name -> {"sha256", "sop_uid"}."""
-    uids = {f"{one.SOPInstanceUID}.dcm": str(one.SOPInstanceUID) for one in _datasets(handle)}
-    if handle.file_name and len(uids) == 1:
-        uids = {handle.file_name: next(iter(uids.values()))}
+    made = {f"{one.SOPInstanceUID}.dcm": one for one in _datasets(handle)}
+    if handle.file_name and len(made) == 1:
+        made = {handle.file_name: next(iter(made.values()))}
+    uids = {name: str(one.SOPInstanceUID) for name, one in made.items()}
     files: dict[str, dict[str, str]] = {}
     for name, content in sorted(handle.payload().items()):
         target = folder / name
@@ -235,7 +244,27 @@ def write_output(handle: Handle, folder: Path, memo: Mapping[Any, str]) -> dict[
         stem = Path(name).stem
         uid = uids.get(name, stem if stem.replace(".", "").isdigit() and name.endswith(".dcm") else "")
         files[name] = {"sha256": memo.get(content) or sha256_of(content), "sop_uid": uid}
+        if name in made:
+            files[name]["series_uid"] = str(made[name].SeriesInstanceUID)
     return files
+
+
+def note_origins(files: dict[str, dict[str, str]], folder: Path) -> None:
+    """Where data enter: add series and patient key (derived with the secret) to every DICOM object that is listed.
+
+    Args:
+        files: Relative name -> {"sha256", "sop_uid"}; grows in place.
+        folder: Where they lie.
+    """
+    listed = [name for name, one in files.items() if one["sop_uid"]]
+    if not listed:
+        return
+    from claimed_med.dicom.origin import origin_of
+
+    for name in listed:
+        found = origin_of(folder / name)
+        if found is not None:
+            files[name].update(series_uid=found.series_uid, patient=found.patient)
 
 
 def explain(error: BaseException, where: str) -> dict[str, Any]:

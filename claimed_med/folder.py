@@ -34,6 +34,7 @@ class Folders:
         self.name = contract.name
         self.ports = {port.name: targets[port.name].resolve() for port in contract.outputs if not port.is_value}
         self.values = {port.name: targets[port.name].resolve() for port in contract.outputs if port.is_value}
+        self.records: list[lineage.Record] = []  # written by this run
 
     @property
     def journal(self) -> Path:
@@ -163,10 +164,9 @@ class Folders:
 
     def write_record(self, folder: Path, record: lineage.Record, files: Mapping[str, Mapping[str, str]]) -> None:
         """Write `lineage.json` into a port folder."""
-        done = record.with_digests(
-            {name: one["sha256"] for name, one in files.items()}, {name: one["sop_uid"] for name, one in files.items()}
-        )
+        done = record.with_files(files)
         write_atomic(folder / LINEAGE, done.to_json())
+        self.records.append(done)
 
     def write_units(self, entries: list[dict[str, Any]], skipped: list[dict[str, str]]) -> str:
         """Write `units.json` into every port folder, drop folders of units that are not done, return its text."""

@@ -14,10 +14,11 @@ import hashlib
 import json
 import os
 import platform
+import re
 import sys
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from claimed_med.component import Contract
 
 SCHEMA = "claimed-med/lineage/1"
+_REQUIRED = re.compile(r"^[A-Za-z0-9_.-]+")
 
 
 def canonical(content: Any) -> str:
@@ -87,7 +89,8 @@ class UnitRecord:
         key: Unit key, '' for a component of the whole folder.
         status: `done`, `quarantined` or `absent`.
         identity: Identity of the run on this unit.
-        inputs: Port -> {"digest": payload digest, "sop_uids": [...] where the data entered from outside}.
+        inputs: Port -> {"digest": payload digest}; where the data entered from outside also "sop_uids", "series_uids"
+            and "patients" (keys derived with the secret).
         repairs: What was done to the geometry on reading, by opt-in.
         statements: What the component says about this run (`precision`, `deterministic`, digest of a policy ...).
     """
@@ -114,7 +117,8 @@ class Record:
         units: One entry a unit.
         parents: Input port -> digest of the record of the port that made it.
         ancestors: Record digest -> that record, for all records upstream.
-        files: Relative name -> {"sha256", "sop_uid"}.
+        files: Relative name -> {"sha256", "sop_uid"}; for DICOM objects also "series_uid" where it is known, and
+            "patient" (a key derived with the secret) where they enter.
         payload: Payload digest of the port folder.
         environment: Where and when: never part of the identity.
         schema: Version of this format.
@@ -170,7 +174,17 @@ class Record:
             for name, value in sorted(digests.items())
             if name != LINEAGE
         }
-        return dataclasses.replace(self, files=files, payload=payload_digest(digests))
+        return self.with_files(files)
+
+    def with_files(self, files: Mapping[str, Mapping[str, str]]) -> Record:
+        """A copy that lists files of which all is known already.
+
+        Args:
+            files: Relative name -> {"sha256", "sop_uid", ...}.
+        """
+        listed = {name: dict(one) for name, one in sorted(files.items()) if name != LINEAGE}
+        payload = payload_digest({name: one["sha256"] for name, one in listed.items()})
+        return dataclasses.replace(self, files=listed, payload=payload)
 
     def adopt(self, port: str, parent: Record) -> None:
         """Chain `parent` (the record that lies beside the input of `port`) and all of its ancestors."""
@@ -205,13 +219,21 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def environment(threads: int) -> dict[str, Any]:
-    """Where a run happens: recorded, never part of the identity."""
+def environment(threads: int, image: str = "") -> dict[str, Any]:
+    """Where a run happens: recorded, never part of the identity.
+
+    Args:
+        threads: Of the component.
+        image: The extra whose packages it uses.
+    """
+    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
     return {
+        **({"source_date_epoch": epoch} if epoch else {}),
         "claimed_med": package_version(),
         "source_revision": source_revision(),
         "image_digest": os.environ.get("CLAIMED_MED_IMAGE_DIGEST", ""),
         "packages": packages_digest(),
+        "versions": pinned_versions(image),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "engine": os.environ.get("CLAIMED_MED_ENGINE", "process"),
@@ -231,8 +253,39 @@ def package_version() -> str:
 @functools.cache
 def packages_digest() -> str:
     """The digest of every installed distribution with its version: the environment lock."""
+    return digest(sorted(_distributions()))
+
+
+@functools.cache
+def installed_versions() -> dict[str, str]:
+    """Every installed distribution, by its normalised name, with its version."""
+    pairs = (found.removesuffix(".dist-info").rpartition("-") for found in sorted(_distributions(), reverse=True))
+    return {_normalised(name): number for name, _, number in pairs}
+
+
+@functools.cache
+def pinned_versions(image: str) -> dict[str, str]:
+    """The installed versions of all packages that the core and one extra pin; '' for one that is not there."""
+    try:
+        wanted = requires("claimed_med") or []
+    except PackageNotFoundError:
+        return {}
+    here, found = installed_versions(), {}
+    for line in wanted:
+        name, marker = _REQUIRED.match(line), line.partition(";")[2]
+        if name and ("extra" not in marker or f'"{image}"' in marker.replace("'", '"')):
+            found[_normalised(name.group())] = here.get(_normalised(name.group()), "")
+    return dict(sorted(found.items()))
+
+
+@functools.cache
+def _distributions() -> frozenset[str]:
     folders = [Path(one) for one in sys.path if one and Path(one).is_dir()]
-    return digest(sorted({found.name for folder in folders for found in folder.glob("*.dist-info")}))
+    return frozenset(found.name for folder in folders for found in folder.glob("*.dist-info"))
+
+
+def _normalised(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 @functools.cache

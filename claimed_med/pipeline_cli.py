@@ -63,6 +63,10 @@ def main(words: list[str]) -> int:
     )
     run.add_argument("--engine", choices=ENGINES, default="local", help="where it runs (default: %(default)s)")
     run.add_argument("--platform", type=Path, default=None, metavar="TOML", help="what the site says of its cluster")
+    run.add_argument("--reuse", type=Path, default=None, metavar="RUN", help="an earlier run folder")
+    run.add_argument(
+        "--task", action="append", default=[], metavar="NAME", help="take this task's outputs from it; may be repeated"
+    )
     make = commands.add_parser("compile", help="compile a pipeline with kfp, or for another engine")
     make.add_argument("name", help="a name from the list, or a Python file")
     make.add_argument(
@@ -189,7 +193,10 @@ def _engine(arguments: argparse.Namespace, path: Path, report: Report) -> Engine
 
     cache = None if arguments.no_cache else Cache(default_folder())
     runner = ContainerRunner(arguments.out, arguments.network_for) if arguments.isolation == "container" else None
-    return LocalEngine(arguments.out, cache=cache, report=report, workers=arguments.workers, runner=runner)
+    reused = {name: arguments.reuse / name for name in arguments.task} if arguments.reuse else {}
+    return LocalEngine(
+        arguments.out, cache=cache, report=report, workers=arguments.workers, runner=runner, given=reused
+    )
 
 
 def _when(arguments: argparse.Namespace) -> int:

@@ -22,6 +22,7 @@ from claimed_med.execute import (
     identity_of,
     inputs_of,
     location_digests,
+    note_origins,
     record_of,
     write_output,
 )
@@ -30,6 +31,7 @@ from claimed_med.handle import Handle
 from claimed_med.handles import KINDS, DicomCollection, DicomSeries
 from claimed_med.lineage import UnitRecord, now
 from claimed_med.mapping import Part, map_units
+from claimed_med.openlineage import Run, told
 from claimed_med.progress import progress
 from claimed_med.workers import limit_threads
 
@@ -100,9 +102,9 @@ def main(argv: Sequence[str]) -> int:
         print("stopped; run the same command again to go on where it stopped", file=sys.stderr)
         return 130
     except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback, no foreign message
-        told = explain(error, argv[0])
-        print(f"error: {told['text']}", file=sys.stderr)
-        return int(told["exit_code"])
+        explained = explain(error, argv[0])
+        print(f"error: {explained['text']}", file=sys.stderr)
+        return int(explained["exit_code"])
 
 
 def parser(contract: Contract) -> argparse.ArgumentParser:
@@ -163,17 +165,19 @@ def run(component: Component, arguments: argparse.Namespace) -> int:
     targets = _targets(contract, arguments)
     _keep_apart(contract, ports, targets)
     locations = location_digests(contract, settings)
-    if contract.over:
-        part = _part(contract, arguments.shard) if arguments.shard else None
-        parts = [Folders(contract, _part_targets(targets, index)) for index in range(arguments.gather)]
-        folders = Folders(contract, _part_targets(targets, part.index) if part else targets)
-        if parts:
-            folders.gather(parts)
-        code = map_units(component, ports, settings, locations, folders, arguments.max_quarantined, part)
-        for one in parts:
-            one.remove()
-        return code
-    return _run_whole(component, ports, settings, locations, targets)
+    part = _part(contract, arguments.shard) if arguments.shard else None
+    parts = [Folders(contract, _part_targets(targets, index)) for index in range(arguments.gather)]
+    folders = Folders(contract, _part_targets(targets, part.index) if part else targets)
+    if parts:
+        folders.gather(parts)
+    with told(Run(contract.name), folders.records) as this:
+        if contract.over:
+            this.code = map_units(component, ports, settings, locations, folders, arguments.max_quarantined, part)
+        else:
+            this.code = _run_whole(component, ports, settings, locations, targets, folders)
+    for one in parts:
+        one.remove()
+    return this.code
 
 
 def _run_whole(
@@ -182,12 +186,12 @@ def _run_whole(
     settings: Mapping[str, Any],
     locations: Mapping[str, str],
     targets: Mapping[str, Path],
+    folders: Folders,
 ) -> int:
     contract = component.contract
     found = units.single(contract, ports)
     started = now()
     memo: dict[Any, str] = {}
-    folders = Folders(contract, targets)
     with progress(contract.name, 1) as bar:
         known = identity_of(contract, found.units[0], settings, locations, memo)
         if folders.holds(known[0]) and not contract.talks:
@@ -202,6 +206,8 @@ def _run_whole(
             for port in contract.outputs:
                 if not port.is_value:
                     files = write_output(outcome.outputs[port.name], partial[port.name], memo)
+                    if not contract.inputs:
+                        note_origins(files, partial[port.name])
                     record = record_of(contract, port.name, settings, locations, found.parents, started, [unit])
                     folders.write_record(partial[port.name], record, files)
         for port in contract.outputs:

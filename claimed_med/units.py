@@ -17,7 +17,7 @@ from claimed_med.errors import InputError, name_of
 from claimed_med.handle import Handle
 from claimed_med.handles import KINDS, DicomSeries, _Dicom
 from claimed_med.payload import UNITS, digest_files, payload_digest, sha256_of
-from claimed_med.secret import keyed_hash
+from claimed_med.secret import keyed_hash, pseudonym
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -36,6 +36,7 @@ class Unit:
         key: The unit key.
         handles: Input port -> handle; empty when the unit is absent.
         sources: Input port -> SOPInstanceUIDs, for ports whose data have no lineage record of their own.
+        subjects: Input port -> {"series_uids", "patients"} of what a scan found; patients by keys, not by names.
         references: SOPInstanceUIDs that a derived object refers to; used to join it with its source.
         error: Error class of a unit that is absent because it was quarantined upstream, or ''.
         text: The original reason.
@@ -45,6 +46,7 @@ class Unit:
     key: str
     handles: dict[str, Handle] = field(default_factory=dict)
     sources: dict[str, list[str]] = field(default_factory=dict)
+    subjects: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     references: frozenset[str] = frozenset()
     error: str = ""
     text: str = ""
@@ -122,6 +124,13 @@ def _cross(found: Found) -> None:
     for unit in found.units:
         unit.key = keyed_hash("unit", unit.key)[:16] if unit.key else ""
         unit.sources = {port: sorted(keyed_hash("uid", one) for one in uids) for port, uids in unit.sources.items()}
+        unit.subjects = {
+            port: {
+                name: sorted(keyed_hash("uid" if name == "series_uids" else "patient", one) for one in values)
+                for name, values in told.items()
+            }
+            for port, told in unit.subjects.items()
+        }
     for skip in found.skipped:
         skip["file"] = f"file {keyed_hash('file', skip['file'])[:12]}"
 
@@ -141,6 +150,7 @@ def single(contract: Contract, ports: Mapping[str, Handle]) -> Found:
         unit.key = unit.key or one.key
         unit.handles[port.name] = one.handles[port.name]
         unit.sources.update(one.sources)
+        unit.subjects.update(one.subjects)
         if handle.record is not None:
             found.parents[port.name] = handle.record
         elif handle.path is not None and (record := lineage.read(handle.path)):
@@ -237,14 +247,16 @@ def _scanned(contract: Contract, port: str, cls: type[Handle], path: Path, found
         for other in result.others:
             text = "this object is no image volume; it was left alone"
             found.skipped.append({"file": name_of(other.path), "finding": "NoVolume", "text": text})
-        return [_unit(port, cls, one.key, one.files, one.sop_uids, one.frames) for one in result.volumes]
+        return [
+            _told(_unit(port, cls, one.key, one.files, one.sop_uids, one.frames), port, [one]) for one in result.volumes
+        ]
     return _grouped(contract.over, port, cls, result)
 
 
 def _objects(port: str, cls: type[Handle], others: Sequence[Any]) -> list[Unit]:
     units = []
     for one in others:
-        unit = _unit(port, cls, key_of([one.sop_uid]), [one.path], [one.sop_uid], None)
+        unit = _told(_unit(port, cls, key_of([one.sop_uid]), [one.path], [one.sop_uid], None), port, [one])
         unit.references = frozenset(one.references)
         units.append(unit)
     return units
@@ -252,20 +264,34 @@ def _objects(port: str, cls: type[Handle], others: Sequence[Any]) -> list[Unit]:
 
 def _grouped(over: str, port: str, cls: type[Handle], result: Any) -> list[Unit]:
     members: dict[str, dict[Path, str]] = {}
+    subjects: dict[str, list[Any]] = {}
     for one in result.volumes:
         for path, uid in zip(one.files, one.sop_uids, strict=True):
             group = {"study": one.study_uid, "patient": one.patient_key_source, "instance": uid}[over]
             members.setdefault(group, {})[path] = uid
+            subjects.setdefault(group, []).append(one)
     for other in result.others:
         group = {"study": other.study_uid, "patient": other.patient_key_source, "instance": other.sop_uid}[over]
         members.setdefault(group, {})[other.path] = other.sop_uid
+        subjects.setdefault(group, []).append(other)
     return [
-        _unit(port, cls, key_of(files.values()), list(files), list(files.values()), None) for files in members.values()
+        _told(_unit(port, cls, key_of(files.values()), list(files), list(files.values()), None), port, subjects[group])
+        for group, files in members.items()
     ]
 
 
 def _unit(port: str, cls: type[Handle], key: str, files: Sequence[Path], uids: Sequence[str], frames: Any) -> Unit:
     return Unit(key, {port: cls.from_files(named_files(files, uids), frames)}, {port: sorted(uids)})
+
+
+def _told(unit: Unit, port: str, found: Sequence[Any]) -> Unit:
+    """Note series and patients of what a scan found; patients by the key that cohort tables use."""
+    patients = {one.patient_key_source or one.study_uid for one in found}
+    unit.subjects[port] = {
+        "series_uids": sorted({one.series_uid for one in found if one.series_uid}),
+        "patients": sorted(pseudonym("patient", one) for one in patients if one),
+    }
+    return unit
 
 
 def _join(contract: Contract, sides: dict[str, dict[str, Unit]]) -> list[Unit]:
@@ -304,4 +330,9 @@ def _merged(contract: Contract, key: str, left: Unit | None, right: Unit | None,
     if left is None or right is None:
         missing = port if right is None else contract.inputs[0].name
         return Unit(key, error="InputError", text=f"{contract.name}: port {missing} has nothing for this unit.")
-    return Unit(key, {**left.handles, **right.handles}, {**left.sources, **right.sources})
+    return Unit(
+        key,
+        {**left.handles, **right.handles},
+        {**left.sources, **right.sources},
+        {**left.subjects, **right.subjects},
+    )

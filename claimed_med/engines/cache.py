@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from claimed_med import lineage
 from claimed_med.engines.code import code_digest
+from claimed_med.errors import EngineError
 from claimed_med.payload import LINEAGE, files_below, move_into_place, payload_digest, replace_folder
 
 if TYPE_CHECKING:
@@ -122,6 +123,28 @@ def digest_of(folder: Path) -> str:
     """The payload digest of a finished port folder, as its record states it."""
     record = lineage.read(folder)
     return record.payload if record is not None else ""
+
+
+def copy_ports(task: Path, ports: Mapping[str, Path], files: Mapping[str, Path]) -> None:
+    """Copy the outputs of a task of an earlier run.
+
+    Args:
+        task: Its folder there.
+        ports: Output port -> folder to make.
+        files: Value output -> text file to make.
+
+    Raises:
+        EngineError: The earlier run does not have them.
+    """
+    for name in (*ports, *files):
+        if not (task / name).exists():
+            raise EngineError(task.name, f"the earlier run has no output {name}", do="run the whole pipeline again")
+    for name, target in ports.items():
+        with replace_folder(target) as partial:
+            shutil.copytree(task / name, partial, dirs_exist_ok=True)
+    for name, target in files.items():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(task / name, target)
 
 
 def _holds(folder: Path, digest: str) -> bool:

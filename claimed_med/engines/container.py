@@ -15,7 +15,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from claimed_med import lineage, registry
+from claimed_med import lineage, openlineage, registry
 from claimed_med.engines import image as images
 from claimed_med.engines.call import Call
 from claimed_med.engines.environment import handed_in
@@ -181,6 +181,7 @@ class ContainerRunner:
             "CLAIMED_MED_WORKERS": str(share),
             "CLAIMED_MED_SCRATCH": _SCRATCH,
             "CLAIMED_MED_PROGRESS_FD": "1",
+            openlineage.PARENT: task.parent,
         }
         variables, files = handed_in(work / "secrets", talks=call.network != "none")
         call.environment |= variables

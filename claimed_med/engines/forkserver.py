@@ -20,6 +20,7 @@ import threading
 from concurrent.futures import Future
 from typing import Any
 
+from claimed_med import lineage
 from claimed_med.workers import die_with_parent
 
 PRELOAD = {
@@ -209,6 +210,8 @@ def run_task(argv: list[str]) -> int:
 
 def preload(image: str) -> None:
     """Import what tasks of an image will need; what is not installed is left to the task to say."""
+    lineage.pinned_versions(image)  # remembered: every task of the image records them
+    lineage.packages_digest()
     for name in (*PRELOAD["cpu"], *PRELOAD.get(image, ())):
         with contextlib.suppress(ImportError):
             importlib.import_module(name)

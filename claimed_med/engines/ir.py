@@ -46,6 +46,16 @@ class Pipeline:
         """Pipeline parameters: name -> type, default and whether it may be left out."""
         return dict(self.root.get("inputDefinitions", {}).get("parameters", {}))
 
+    def as_dict(self) -> dict[str, Any]:
+        """The pipeline as a document that `load` reads again."""
+        return {
+            "pipelineInfo": {"name": self.name},
+            "schemaVersion": "2.1.0",
+            "components": self.components,
+            "deploymentSpec": {"executors": self.executors},
+            "root": self.root,
+        }
+
     def container(self, component: dict[str, Any]) -> dict[str, Any]:
         """The container of a component that is not a DAG."""
         return dict(self.executors[component["executorLabel"]]["container"])

@@ -11,8 +11,8 @@ import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-from claimed_med import lineage
-from claimed_med.engines.cache import Cache, digest_of
+from claimed_med import lineage, openlineage
+from claimed_med.engines.cache import Cache, copy_ports, digest_of
 from claimed_med.engines.condition import evaluate
 from claimed_med.engines.flow import (
     Failed,
@@ -32,6 +32,7 @@ from claimed_med.engines.slots import Slots
 from claimed_med.engines.task import Runner, Task, task_of
 from claimed_med.errors import ClaimedMedError, EngineError
 from claimed_med.execute import explain, location_digests
+from claimed_med.provenance import runfile
 from claimed_med.workers import n_cores
 
 if TYPE_CHECKING:
@@ -50,17 +51,27 @@ class LocalEngine:
         report: Is told of every event.
         workers: Tasks at once; by default one per core.
         runner: Runs the tasks: as processes by default, or each in a container.
+        given: Task -> its folder in an earlier run, from which its outputs are taken instead of running it.
     """
 
     def __init__(
-        self, out: Path, *, cache: Cache | None, report: Report, workers: int = 0, runner: Runner | None = None
+        self,
+        out: Path,
+        *,
+        cache: Cache | None,
+        report: Report,
+        workers: int = 0,
+        runner: Runner | None = None,
+        given: Mapping[str, Path] | None = None,
     ) -> None:
         self.out = out.resolve()
+        self.given = {task: folder.resolve() for task, folder in (given or {}).items()}
         self.cache = cache
         self.report = report
         self.workers = workers or n_cores()
         self.slots = Slots(self.workers)
         self.runner = runner or ProcessRunner()
+        self.event = openlineage.Run("pipeline", "PIPELINE")
         self.stopping = False
 
     def run(self, pipeline: Pipeline, given: Mapping[str, Any]) -> int:
@@ -77,14 +88,22 @@ class LocalEngine:
             values = Values(parameters_of(pipeline, given))
             self.runner.check(pipeline)
             (self.out / "logs").mkdir(parents=True, exist_ok=True)
+            runfile.write(self.out, runfile.describe(pipeline.name, pipeline.as_dict(), values.parameters, "local"))
+            self.event.job = pipeline.name
+            with openlineage.told(self.event, []):
+                self.event.code = self._run(pipeline, values)
+            return self.event.code
+        finally:
+            self.stopping = True
+            self.runner.close()
+
+    def _run(self, pipeline: Pipeline, values: Values) -> int:
+        try:
             self._dag(pipeline, pipeline.root["dag"], values, self.out, "")
         except Failed as failure:
             return failure.code
         except Skipped:
             return EngineError.exit_code
-        finally:
-            self.stopping = True
-            self.runner.close()
         return 0
 
     def _dag(self, pipeline: Pipeline, dag: Mapping[str, Any], values: Values, folder: Path, path: str) -> Values:
@@ -138,7 +157,7 @@ class LocalEngine:
         if "dag" in component:
             return self._dag(pipeline, component["dag"], inputs, folder / name, f"{title}/")
         retries = int(task.get("retryPolicy", {}).get("maxRetryCount", 0))
-        prepared = task_of(pipeline, component, inputs, folder / name, title)
+        prepared = task_of(pipeline, component, inputs, folder / name, title, self.event.name)
         cached = bool(task.get("cachingOptions", {}).get("enableCache", False))
         return self._container(prepared, component, retries, cached=cached)
 
@@ -182,21 +201,36 @@ class LocalEngine:
 
     def _container(self, task: Task, component: Mapping[str, Any], retries: int, *, cached: bool) -> Values:
         self.report.started(task.title)
+        if task.title in self.given:
+            copy_ports(self.given[task.title], task.ports, task.files)
+            self._kept(task)
+            return self._results(component, task)
         key = self._key(task, cached=cached)
         entry = self.cache.find(key) if self.cache is not None and key else None
         if self.cache is not None and entry is not None and self.cache.restore(entry, task.ports):
             for name, text in entry.values.items():
                 task.files[name].parent.mkdir(parents=True, exist_ok=True)
                 task.files[name].write_text(text)
-            self.report.finished(task.title, task.ports, cached=True)
+            self._kept(task)
             return results_of(component, task.ports, entry.digests, entry.values)
         self._run_until_done(task, retries)
-        digests = {name: digest_of(place) for name, place in task.ports.items()}
-        values = {name: place.read_text() for name, place in task.files.items()}
         if self.cache is not None and key:
-            self.cache.store(key, task.ports, values)
+            self.cache.store(key, task.ports, {name: place.read_text() for name, place in task.files.items()})
         self.report.finished(task.title, task.ports, cached=False)
-        return results_of(component, task.ports, digests, values)
+        return self._results(component, task)
+
+    def _kept(self, task: Task) -> None:
+        """Tell of a task that did not run, since its outputs are there."""
+        records = [record for place in task.ports.values() if (record := lineage.read(place)) is not None]
+        name = task.component.contract.name if task.component else task.title
+        told = openlineage.Run(name, facets={"claimed_med_cache": {"cached": True}}, parent=self.event.name)
+        openlineage.emit(openlineage.event("COMPLETE", told, records))
+        self.report.finished(task.title, task.ports, cached=True)
+
+    @staticmethod
+    def _results(component: Mapping[str, Any], task: Task) -> Values:
+        digests = {name: digest_of(place) for name, place in task.ports.items()}
+        return results_of(component, task.ports, digests, {name: file.read_text() for name, file in task.files.items()})
 
     def _key(self, task: Task, *, cached: bool) -> str:
         """The cache key of a task, or '' when no earlier result may stand for it."""

@@ -8,7 +8,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
-from claimed_med import registry
+from claimed_med import openlineage, registry
 from claimed_med.engines.flow import words_of
 from claimed_med.engines.foreign import refuse_foreign
 from claimed_med.engines.forkserver import ForkServer
@@ -50,6 +50,7 @@ class ProcessRunner:
             "CLAIMED_MED_FORK": "1",
             "CLAIMED_MED_ENGINE": "local",
             "CLAIMED_MED_WORKERS": str(share),
+            openlineage.PARENT: task.parent,
         }
         for name in (registry.ENVIRONMENT, "SOURCE_DATE_EPOCH"):
             if name in os.environ:

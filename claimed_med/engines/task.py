@@ -34,6 +34,7 @@ class Task:
         files: Value output -> file.
         component: What is run; None for a container of somebody else.
         settings: All settings of the component, checked.
+        parent: The run that it belongs to, as its OpenLineage events name it.
     """
 
     title: str
@@ -45,6 +46,7 @@ class Task:
     files: dict[str, Path]
     component: Component | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    parent: str = ""
 
     @property
     def slots(self) -> int:
@@ -86,7 +88,9 @@ class Runner(Protocol):
         """End whatever still runs."""
 
 
-def task_of(pipeline: Pipeline, component: Mapping[str, Any], inputs: Values, folder: Path, title: str) -> Task:
+def task_of(
+    pipeline: Pipeline, component: Mapping[str, Any], inputs: Values, folder: Path, title: str, parent: str = ""
+) -> Task:
     """A task out of a compiled component that is no DAG, and what flows into it.
 
     Raises:
@@ -98,7 +102,7 @@ def task_of(pipeline: Pipeline, component: Mapping[str, Any], inputs: Values, fo
         outputs = component.get("outputDefinitions", {})
         ports = {name: folder / name for name in outputs.get("artifacts", {})}
         files = {name: folder / name for name in outputs.get("parameters", {})}
-        return Task(title, container, texts, inputs, folder, ports, files)
+        return Task(title, container, texts, inputs, folder, ports, files, parent=parent)
     found = registry.get(container["command"][2])
     contract = found.contract
     given = {
@@ -106,4 +110,5 @@ def task_of(pipeline: Pipeline, component: Mapping[str, Any], inputs: Values, fo
     }
     ports = {port.name: folder / port.name for port in contract.outputs if not port.is_value}
     files = {port.name: folder / port.name for port in contract.outputs if port.is_value}
-    return Task(title, container, texts, inputs, folder, ports, files, found, full_settings(contract, given))
+    settings = full_settings(contract, given)
+    return Task(title, container, texts, inputs, folder, ports, files, found, settings, parent)

@@ -1,48 +1,276 @@
-"""`claimed-med lineage show | verify`. Standard library only."""
+"""`claimed-med lineage ...`: where it came from, what it was used for, again, the same, sealed, exported."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from claimed_med.errors import OutputError
-from claimed_med.provenance import border
+from claimed_med.errors import InputError, OutputError
+from claimed_med.provenance import border, drawing
 from claimed_med.provenance import trace as tracing
 from claimed_med.provenance.verify import verify
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from claimed_med.provenance.store import Store
+
+_FORMATS: dict[str, Callable[[tracing.Trace], str]] = {
+    "table": tracing.as_table,
+    "mermaid": tracing.as_mermaid,
+    "json": lambda found: json.dumps(found.as_dict(), indent=1, sort_keys=True),
+    "dot": drawing.as_dot,
+    "html": drawing.as_html,
+    "prov": drawing.as_prov,
+}
+
 
 def main(words: list[str]) -> int:
-    """Run one lineage command; the exit code: 7 when `verify` found a change."""
+    """Run one lineage command; the exit code: 7 when `verify` or `rerun --verify` found a difference."""
     parser = argparse.ArgumentParser(prog="claimed-med lineage", description="Where an output came from.")
     commands = parser.add_subparsers(dest="command", required=True)
+    for declare in (_declare_looking, _declare_rerun, _declare_index, _declare_sealing, border.declare):
+        declare(commands)
+    arguments = parser.parse_args(words)
+    action: Callable[[argparse.Namespace], int] = arguments.action
+    return action(arguments)
+
+
+def _declare_looking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     show = commands.add_parser("show", help="the way from an output back to its source SOP instances")
     show.add_argument("place", type=Path, help="a file or folder that a run wrote")
-    show.add_argument("--format", choices=("table", "mermaid", "json"), default="table")
-    check = commands.add_parser("verify", help="recompute all digests and name every file that changed")
-    check.add_argument("folder", type=Path, help="an output folder, or any folder above some")
-    border.declare(commands)
-    arguments = parser.parse_args(words)
-    if "action" in arguments:
-        return int(arguments.action(arguments))
-    return _show(arguments.place, arguments.format) if arguments.command == "show" else _verify(arguments.folder)
+    show.add_argument("--format", choices=tuple(_FORMATS), default="table")
+    show.set_defaults(action=_show)
+    check = commands.add_parser("verify", help="recompute all digests and name every place that changed")
+    check.add_argument("folder", type=Path, help="an output folder, any folder above some, or a crate")
+    check.add_argument("--key", type=Path, default=None, metavar="PUB", help="check the signature with this public key")
+    check.set_defaults(action=_verify)
+    compare = commands.add_parser("diff", help="how two runs differ, task by task")
+    compare.add_argument("first", type=Path)
+    compare.add_argument("second", type=Path)
+    compare.add_argument("--json", action="store_true")
+    compare.set_defaults(action=_diff)
 
 
-def _show(place: Path, form: str) -> int:
-    found = tracing.trace(place)
-    if form == "json":
-        print(json.dumps(found.as_dict(), indent=1, sort_keys=True))
-    else:
-        print(tracing.as_table(found) if form == "table" else tracing.as_mermaid(found))
+def _declare_rerun(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    again = commands.add_parser("rerun", help="run again what is recorded, and compare every output")
+    again.add_argument("run", type=Path, help="run folder of a pipeline, output folder of a component, or a crate")
+    again.add_argument("--verify", action="store_true", help="end with 7 unless every output is the same")
+    again.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="a place, or a change on purpose"
+    )
+    again.add_argument("--input", action="append", default=[], metavar="PORT=PATH", help="input of a component")
+    again.add_argument("--out", type=Path, default=None, metavar="FOLDER", help="keep the new run here")
+    again.add_argument("--engine", default="", help="where a pipeline runs (default: this machine)")
+    again.add_argument("--tolerance", type=float, default=0.0, help="largest difference that counts as equal")
+    again.add_argument("--json", action="store_true")
+    again.set_defaults(action=_rerun)
+
+
+def _declare_index(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    build = commands.add_parser("index", help="build the index from all records below some folders")
+    build.add_argument("roots", type=Path, nargs="+", metavar="FOLDER")
+    build.add_argument("--add", action="store_true", help="keep what is in the index")
+    build.set_defaults(action=_index)
+    trace = commands.add_parser("trace", help="where any DICOM file, bundle or report comes from, with the index")
+    trace.add_argument("object", type=Path, help="the file or folder, wherever it is now")
+    trace.add_argument("--format", choices=tuple(_FORMATS), default="table")
+    trace.set_defaults(action=_trace)
+    used = commands.add_parser("where-used", help="which models and results used a patient, series or payload")
+    used.add_argument("name", help="patient key, series or SOP instance UID, or a digest")
+    used.add_argument("--json", action="store_true")
+    used.set_defaults(action=_where_used)
+    for one in (build, trace, used):
+        one.add_argument("--db", default="", metavar="PLACE", help="SQLite file or postgresql:// URL")
+
+
+def _declare_sealing(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    key = commands.add_parser("key", help="make a signing key: FILE, and FILE.pub for those who verify")
+    key.add_argument("file", type=Path)
+    key.set_defaults(action=_key)
+    sign = commands.add_parser("sign", help="sign every file of a run or crate")
+    sign.add_argument("folder", type=Path)
+    sign.add_argument("--key", type=Path, required=True, help="private key")
+    sign.set_defaults(action=_sign)
+    export = commands.add_parser("export", help="write a run as a crate that others can read and run again")
+    export.add_argument("run", type=Path)
+    export.add_argument("--format", choices=("ro-crate",), default="ro-crate")
+    export.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    export.add_argument(
+        "--data", action="store_true", help="take along images and tables too: they hold whatever their headers hold"
+    )
+    export.set_defaults(action=_export)
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    print(_FORMATS[arguments.format](tracing.trace(arguments.place)))
     return 0
 
 
-def _verify(folder: Path) -> int:
-    n_files, changes = verify(folder)
+def _verify(arguments: argparse.Namespace) -> int:
+    from claimed_med.provenance.sign import NAME
+
+    n_files, changes = verify(arguments.folder, arguments.key)
     for change in changes:
-        print(f"{change.kind:<8} {change.name}: {change.text}", file=sys.stderr)
+        print(f"{change.kind:<9} {change.name}: {change.text}", file=sys.stderr)
     if changes:
         return OutputError.exit_code
-    print(f"{n_files} files are as recorded")
+    print(f"{n_files} files are as recorded{' and signed' if arguments.key else ''}")
+    if arguments.key is None and (arguments.folder / NAME).is_file():
+        print("there is a signature, which was not checked: add --key", file=sys.stderr)
     return 0
+
+
+def _diff(arguments: argparse.Namespace) -> int:
+    from claimed_med.provenance.diff import diff
+
+    found = diff(arguments.first, arguments.second)
+    if arguments.json:
+        print(json.dumps([one.as_dict() for one in found], indent=1))
+    else:
+        print("\n".join(map(str, found)) or "no difference but in times")
+    return 0
+
+
+def _rerun(arguments: argparse.Namespace) -> int:
+    from claimed_med.provenance.rerun import Order, rerun
+
+    inputs = {name: Path(text) for name, text in map(_pair, arguments.input)}
+    order = Order(dict(map(_pair, arguments.set)), inputs, arguments.engine, arguments.tolerance)
+    with tempfile.TemporaryDirectory() as folder:
+        done = rerun(arguments.run, arguments.out or Path(folder) / "run", order)
+    if arguments.json:
+        print(json.dumps(done.as_dict(), indent=1))
+    else:
+        for task in done.reused:
+            print(f"taken      {task}  data enter or leave here; its outputs are those of the record")
+        for condition in done.conditions:
+            print(f"changed    {condition}")
+        for one in done.outputs:
+            print(one)
+    return OutputError.exit_code if arguments.verify and not done.is_reproduced else 0
+
+
+def _index(arguments: argparse.Namespace) -> int:
+    from claimed_med.provenance.index import build, default_place
+
+    built = build(arguments.roots, arguments.db or default_place(), anew=not arguments.add)
+    print(f"{built.n_records} records out of {built.n_files} files")
+    for place in built.unreadable[:20]:
+        print(f"no record can be read in {Path(place).name}", file=sys.stderr)
+    return 0
+
+
+def _trace(arguments: argparse.Namespace) -> int:
+    from claimed_med.provenance import written
+    from claimed_med.provenance.lookup import trace
+
+    place: Path = arguments.object
+    if not place.exists():
+        raise InputError("lineage trace", "the file does not exist", do="check the path")
+    told = written.read(place) if place.is_file() else None
+    with _open_index(arguments.db) as store:
+        found = trace(store, written.names_of(place)) if store is not None else []
+    if not found and place.name and _has_record(place):
+        found = [tracing.trace(place)]
+    if arguments.format == "json":
+        print(
+            json.dumps({"object": told.as_dict() if told else None, "runs": [one.as_dict() for one in found]}, indent=1)
+        )
+    elif found and arguments.format != "table":
+        print("\n".join(_FORMATS[arguments.format](one) for one in found))
+    else:
+        _print_trace(told, found)
+    if not found:
+        print("no run in the index made this object; claimed-med lineage index builds it", file=sys.stderr)
+    return 0 if found else InputError.exit_code
+
+
+def _has_record(place: Path) -> bool:
+    from claimed_med.lineage import read
+
+    return read(place if place.is_dir() else place.parent) is not None
+
+
+def _print_trace(told: object, found: list[tracing.Trace]) -> None:
+    from claimed_med.provenance.written import Written
+
+    if isinstance(told, Written):
+        print(f"the object says: {told.modality} {told.sop_uid}")
+        print(f"      made by {', '.join(told.made_by) or 'nobody that it names'}")
+        print(f"      refers to {len(told.sources)} instances")
+    for number, one in enumerate(found):
+        if len(found) > 1:
+            print(f"run {number + 1} of {len(found)} that made it:")
+        print(tracing.as_table(one))
+
+
+def _where_used(arguments: argparse.Namespace) -> int:
+    from claimed_med.provenance.lookup import where_used
+
+    with _open_index(arguments.db) as store:
+        if store is None:
+            raise InputError("lineage where-used", "there is no index", do="run: claimed-med lineage index FOLDER")
+        uses = where_used(store, arguments.name)
+    if arguments.json:
+        print(json.dumps([one.as_dict() for one in uses], indent=1))
+        return 0 if uses else InputError.exit_code
+    for one in uses:
+        sure = "" if one.certain else "  (perhaps: a run on a whole cohort may leave it out)"
+        unit = f" unit {one.unit}" if one.unit else ""
+        print(f"{one.record.component} {one.record.version} -> {one.record.port}{unit}  [{one.digest[:12]}]{sure}")
+        if one.place:
+            print(f"      {one.place}")
+    if not uses:
+        print("nothing in the index used it", file=sys.stderr)
+    return 0 if uses else InputError.exit_code
+
+
+def _open_index(given: str) -> AbstractContextManager[Store | None]:
+    from contextlib import nullcontext
+
+    from claimed_med.provenance.index import default_place
+    from claimed_med.provenance.store import connected, is_postgres
+
+    place = given or default_place()
+    if given or is_postgres(place) or Path(place).is_file():
+        if not is_postgres(place) and not Path(place).is_file():
+            raise InputError(
+                "lineage", "there is no index there", do="run: claimed-med lineage index FOLDER --db PLACE"
+            )
+        return connected(place)
+    return nullcontext(None)
+
+
+def _key(arguments: argparse.Namespace) -> int:
+    from claimed_med.provenance.keys import make
+
+    print(f"wrote {arguments.file.name} (keep it secret) and {make(arguments.file).name}")
+    return 0
+
+
+def _sign(arguments: argparse.Namespace) -> int:
+    from claimed_med.provenance.sign import sign
+
+    print(f"wrote {sign(arguments.folder, arguments.key).name}")
+    return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from claimed_med.provenance.crate import export
+
+    written = export(arguments.run, arguments.out, with_data=arguments.data)
+    print(f"wrote {written} entities to {arguments.out.name}")
+    return 0
+
+
+def _pair(word: str) -> tuple[str, str]:
+    name, found, value = word.partition("=")
+    if not found:
+        raise InputError("lineage rerun", "takes NAME=VALUE", got=repr(name))
+    return name, value

@@ -149,12 +149,14 @@ def as_mermaid(found: Trace) -> str:
             lines.append(f"    r{parent[:12]} -->|{port}| r{step.digest[:12]}")
     for key, uids in sorted(found.sources.items()):
         lines.append(f'    s{key or "all"}[("{len(uids)} source SOP instances{"<br/>unit " + key if key else ""}")]')
-        roots = [
-            step
-            for step in found.steps
-            if any(
-                told.get("sop_uids") for unit in step.record.units for told in unit.inputs.values() if unit.key == key
-            )
-        ]
-        lines += [f"    s{key or 'all'} --> r{step.digest[:12]}" for step in roots]
+        lines += [f"    s{key or 'all'} --> r{step.digest[:12]}" for step in roots_of(found, key)]
     return "\n".join(lines)
+
+
+def roots_of(found: Trace, key: str) -> list[Step]:
+    """The steps at which the source instances of a unit came in."""
+    return [
+        step
+        for step in found.steps
+        if any(told.get("sop_uids") for unit in step.record.units for told in unit.inputs.values() if unit.key == key)
+    ]

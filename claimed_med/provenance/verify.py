@@ -1,4 +1,8 @@
-"""Recompute the digests of port folders and name every file that changed. Standard library only."""
+"""Recompute the digests of outputs, records and crates, and name every place that changed.
+
+Without a key the records are the measure; with the public key of the hospital the signature is, and the records
+themselves are covered too.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +13,22 @@ from typing import TYPE_CHECKING, Any
 from claimed_med import lineage
 from claimed_med.errors import InputError
 from claimed_med.payload import LINEAGE, digest_files, files_below, payload_digest
+from claimed_med.provenance import runfile, sign
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+CRATE = "ro-crate-metadata.json"
 
 
 @dataclass(frozen=True)
 class Change:
-    """One deviation from a record.
+    """One deviation from a record or signature.
 
     Attributes:
-        kind: `changed`, `missing`, `added` or `record` (the record itself does not hold together).
+        kind: `changed`, `missing`, `added`, `renamed`, `swapped`, `record` (a record does not hold together, or a field
+            of it was altered) or `signature`.
         name: The file, relative to the folder that was verified.
         text: What is wrong.
     """
@@ -30,53 +38,166 @@ class Change:
     text: str
 
 
-def verify(folder: Path) -> tuple[int, list[Change]]:
-    """Verify every port folder in `folder` against its record.
+def verify(folder: Path, key: Path | None = None) -> tuple[int, list[Change]]:
+    """Verify every port folder in `folder` against its record, and the whole folder against its signature.
 
     Args:
-        folder: A port folder, or any folder above port folders.
+        folder: A port folder, any folder above port folders, or a crate.
+        key: Public key of the hospital; the folder must be signed with it. None: signatures are not looked at.
 
     Returns:
-        Number of files that were compared, and every deviation.
+        Number of files that were compared, and every deviation, each once.
 
     Raises:
-        InputError: There is no record below the folder.
+        InputError: There is no record below the folder, or the key cannot be read.
     """
     places = sorted(path.parent for path in folder.rglob(LINEAGE)) if folder.is_dir() else []
-    if not places:
+    if not places and key is None:
         raise InputError(
             "lineage verify", "no lineage.json lies below this folder", do="name an output folder of a run"
         )
     n_files, changes = 0, []
+    carried = _listed_in_crate(folder)
     for place in places:
         base = place.relative_to(folder).as_posix()
         start = "" if base == "." else f"{base}/"
-        count, found = _verify_port(place)
+        inside = None if carried is None else {name.removeprefix(start) for name in carried if name.startswith(start)}
+        count, found = _verify_port(place, inside)
         n_files += count
         changes += [Change(one.kind, start + one.name, one.text) for one in found]
-    return n_files, changes
+    changes += [*_verify_run(folder), *_verify_crate(folder)]
+    if key is not None:
+        signed, n_signed = _verify_signed(folder, key)
+        told = {(one.kind, one.name) for one in signed}
+        changes = signed + [one for one in changes if (one.kind, one.name) not in told]
+        n_files = max(n_files, n_signed)
+    return n_files, list(dict.fromkeys(changes))
 
 
-def _verify_port(place: Path) -> tuple[int, list[Change]]:
+def _verify_port(place: Path, carried: set[str] | None = None) -> tuple[int, list[Change]]:
+    """Verify one port folder; in a crate, files that it does not carry may be missing."""
     try:
         record = lineage.read(place)
     except InputError as error:
         return 1, [Change("record", LINEAGE, str(error))]
     if record is None:
         return 1, [Change("record", LINEAGE, "the record is missing")]
-    entries = {name: path for name, path in files_below(place).items() if name != LINEAGE}
+    entries = {name: path for name, path in files_below(place).items() if name not in {LINEAGE, sign.NAME}}
     digests = digest_files(dict(entries))
-    return len(entries) + 1, [*_differences(record, digests), *_inconsistencies(record)]
+    expected = {
+        name: one["sha256"]
+        for name, one in record.files.items()
+        if carried is None or name in carried or name in digests
+    }
+    return len(entries) + 1, [*differences(expected, digests, "the record"), *_inconsistencies(record)]
 
 
-def _differences(record: lineage.Record, digests: dict[str, str]) -> Iterator[Change]:
-    for name in sorted({*record.files, *digests}):
-        if name not in digests:
-            yield Change("missing", name, "the record lists this file, but it is not there")
-        elif name not in record.files:
-            yield Change("added", name, "this file is not in the record")
-        elif digests[name] != record.files[name]["sha256"]:
-            yield Change("changed", name, "the content is not what the run wrote")
+def differences(expected: Mapping[str, str], found: Mapping[str, str], measure: str) -> Iterator[Change]:
+    """How the files of a folder differ from a list of digests.
+
+    Args:
+        expected: Relative name -> sha256 as listed.
+        found: Relative name -> sha256 as computed.
+        measure: What lists them, for the text.
+    """
+    missing, added = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
+    for name in list(missing):
+        twin = next((one for one in added if found[one] == expected[name]), None)
+        if twin is not None:
+            missing.remove(name)
+            added.remove(twin)
+            yield Change("renamed", name, f"its content is now in {twin}")
+    yield from (Change("missing", name, f"{measure} lists this file, but it is not there") for name in missing)
+    yield from (Change("added", name, f"this file is not in {measure}") for name in added)
+    changed = [name for name in sorted(set(expected) & set(found)) if expected[name] != found[name]]
+    for name in changed:
+        twin = next((one for one in changed if _swapped(expected, found, name, one)), None)
+        if twin is not None:
+            yield Change("swapped", name, f"its content and that of {twin} were exchanged")
+        else:
+            yield Change("changed", name, f"the content is not what {measure} lists")
+
+
+def _swapped(expected: Mapping[str, str], found: Mapping[str, str], one: str, other: str) -> bool:
+    return one != other and found[one] == expected[other] and found[other] == expected[one]
+
+
+def _verify_run(folder: Path) -> Iterator[Change]:
+    try:
+        run = runfile.read(folder)
+    except InputError as error:
+        yield Change("record", runfile.NAME, str(error))
+        return
+    if run is not None and not run.is_whole():
+        yield Change("record", runfile.NAME, "the pipeline in it is not the one of the digest")
+
+
+def _listed_in_crate(folder: Path) -> dict[str, str] | None:
+    """Relative name -> sha256 of every file that the metadata of a crate lists; None when it is no crate."""
+    try:
+        graph = json.loads((folder / CRATE).read_text(encoding="utf-8"))["@graph"]
+        return {str(one["@id"]): str(one["sha256"]) for one in graph if one.get("sha256") and _is_inside(one)}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _verify_crate(folder: Path) -> Iterator[Change]:
+    if not (folder / CRATE).is_file():
+        return
+    listed = _listed_in_crate(folder)
+    if listed is None:
+        yield Change("record", CRATE, "the crate's metadata cannot be read")
+        return
+    here = sign.digests_below(folder)
+    yield from differences(listed, {name: here[name] for name in here if name != CRATE}, "the crate")
+
+
+def _is_inside(entity: Mapping[str, Any]) -> bool:
+    kinds = entity.get("@type", "")
+    return "File" in (kinds if isinstance(kinds, list) else [kinds]) and ":" not in str(entity["@id"])
+
+
+def _verify_signed(folder: Path, key: Path) -> tuple[list[Change], int]:
+    try:
+        signed = sign.attested(folder, key)
+    except sign.BadSignature as why:
+        return [Change("signature", sign.NAME, str(why))], 0
+    here = sign.digests_below(folder)
+    changes = list(differences(signed.files, here, "the signature"))
+    for one in list(changes):
+        if one.kind in {"changed", "swapped"} and one.name in signed.records:
+            changes += [Change("record", one.name, text) for text in _fields(folder, one.name, signed)]
+    return changes, len(here)
+
+
+def _fields(folder: Path, name: str, signed: sign.Attested) -> list[str]:
+    """Which fields of a record were altered."""
+    try:
+        now = sign.record_in(folder / name)
+    except InputError:
+        return ["it is no JSON any more"]
+    return [f"{place}: signed {old}, now {new}" for place, old, new in altered(signed.records[name], now)]
+
+
+def altered(old: Any, new: Any, place: str = "") -> Iterator[tuple[str, str, str]]:
+    """Every place in which two JSON values differ: (path, old, new); what is not there is `nothing`."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in sorted({*old, *new}):
+            yield from altered(old.get(name, _NOTHING), new.get(name, _NOTHING), f"{place}.{name}" if place else name)
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for index, pair in enumerate(zip(old, new, strict=True)):
+            yield from altered(*pair, f"{place}[{index}]")
+    elif old != new or type(old) is not type(new):
+        yield place, _short(old), _short(new)
+
+
+_NOTHING = object()
+_LONGEST = 80
+
+
+def _short(value: Any) -> str:
+    text = "nothing" if value is _NOTHING else json.dumps(value, sort_keys=True)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def _inconsistencies(record: lineage.Record) -> Iterator[Change]:

@@ -1,0 +1,117 @@
+"""Compare what two runs wrote, file by file: identical, equal within a tolerance, or where they first differ."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from claimed_med.payload import LINEAGE, digest_files, files_below
+from claimed_med.provenance import contents
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+IDENTICAL, EQUAL, DIFFERENT = "identical", "equal", "different"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """How one output of two runs compares.
+
+    Attributes:
+        place: Task and port, or task and value.
+        verdict: `identical`, `equal` (within the tolerance) or `different`.
+        file: First file that differs, or ''.
+        text: Where it first differs, or by how much it differs at most.
+    """
+
+    place: str
+    verdict: str
+    file: str = ""
+    text: str = ""
+
+    def __str__(self) -> str:
+        """One line."""
+        told = f"{self.file}: {self.text}" if self.file else self.text
+        return f"{self.verdict:<9}  {self.place}{'  ' + told if told else ''}"
+
+    def as_dict(self) -> dict[str, str]:
+        """JSON-ready values."""
+        return asdict(self)
+
+
+def compare(place: str, old: Path, new: Path, *, listed: Mapping[str, str], tolerance: float = 0.0) -> Compared:
+    """Compare a port folder with what the record of an earlier run lists.
+
+    Args:
+        place: Name of the output.
+        old: Folder of the earlier run; it may be gone, or hold a part only: the record has the digests.
+        new: Folder of this run.
+        listed: Relative name -> sha256 as the record of the earlier run lists them.
+        tolerance: Largest absolute difference of voxels and numbers that counts as equal; 0 for none.
+    """
+    files = {name: path for name, path in files_below(new).items() if name != LINEAGE}
+    digests = digest_files(dict(files))
+    if digests == dict(listed):
+        return Compared(place, IDENTICAL)
+    worst = 0.0
+    for name, twin in _pairs(listed, digests, tolerate=tolerance > 0):
+        if not name or not twin:
+            what = "is new" if not name else "is missing now"
+            return Compared(place, DIFFERENT, name or twin, f"the file {what}")
+        if listed[name] == digests[twin]:
+            continue
+        found = _file(old / name, files[twin], listed[name], tolerance)
+        if isinstance(found, str):
+            return Compared(place, DIFFERENT, name, found)
+        worst = max(worst, found)
+    return Compared(place, EQUAL, "", f"numbers differ by at most {worst:g}")
+
+
+def compare_value(place: str, old: Path, new: Path, tolerance: float = 0.0) -> Compared:
+    """Compare the text files of a value output."""
+    if not old.is_file() or not new.is_file():
+        return Compared(place, DIFFERENT, "", "it is there in one run only")
+    before, after = old.read_text(encoding="utf-8"), new.read_text(encoding="utf-8")
+    if before == after:
+        return Compared(place, IDENTICAL)
+    try:
+        gap = abs(float(before) - float(after))
+    except ValueError:
+        return Compared(place, DIFFERENT, "", f"{before[:60]!r} became {after[:60]!r}")
+    if gap <= tolerance:
+        return Compared(place, EQUAL, "", f"numbers differ by at most {gap:g}")
+    return Compared(place, DIFFERENT, "", f"{before} became {after}")
+
+
+def _pairs(listed: Mapping[str, str], digests: Mapping[str, str], *, tolerate: bool) -> Iterator[tuple[str, str]]:
+    """Files of both sides that belong together; '' where there is none.
+
+    A derived object is named after its content in some ports, so that other voxels give another name: what is left over
+    on both sides in equal number is paired in the order of the names.
+    """
+    both = sorted(set(listed) & set(digests))
+    lost, fresh = sorted(set(listed) - set(digests)), sorted(set(digests) - set(listed))
+    yield from ((name, name) for name in both)
+    if lost and len(lost) == len(fresh) and [_kind(one) for one in lost] == [_kind(one) for one in fresh]:
+        yield from zip(lost, fresh, strict=True) if tolerate else iter([(lost[0], fresh[0])])
+        return
+    yield from ((name, "") for name in lost)
+    yield from (("", name) for name in fresh)
+
+
+def _kind(name: str) -> tuple[str, str]:
+    path = Path(name)
+    return path.parent.as_posix(), path.suffix
+
+
+def _file(old: Path, new: Path, listed: str, tolerance: float) -> float | str:
+    """The largest difference where that is tolerated, else where two files first differ."""
+    if not old.is_file() or digest_files({"": old})[""] != listed:
+        return "the content differs; the file of the earlier run is not there, so nobody can say where"
+    try:
+        return contents.difference(old, new, tolerance)
+    except (ValueError, KeyError, OSError, json.JSONDecodeError):
+        return contents.first_byte(old, new)

@@ -1,0 +1,165 @@
+"""An index over all records of a hospital: from any UID or digest to the runs that made or used it.
+
+It is built from the records at any time and holds nothing else, so it can be thrown away. Records of ancestors are
+taken from the records that carry them, so a run whose folder is gone is still found.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from claimed_med.errors import InputError
+from claimed_med.payload import LINEAGE, PARTIAL
+from claimed_med.provenance.rows import Rows, add, rows_of
+from claimed_med.provenance.store import INDEXES, TABLES, connected, is_postgres
+from claimed_med.workers import n_cores
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from claimed_med.provenance.store import Store
+
+ENVIRONMENT = "CLAIMED_MED_INDEX"
+_AT_ONCE = 512  # records that a worker reads in one go
+_FEW = 2_000  # up to so many files no second process is started
+
+
+@dataclass(frozen=True)
+class Built:
+    """What an index was built from.
+
+    Attributes:
+        n_files: Files `lineage.json` that were read.
+        n_records: Records in them, each counted once.
+        unreadable: Folders whose `lineage.json` is no record.
+    """
+
+    n_files: int
+    n_records: int
+    unreadable: tuple[str, ...]
+
+
+def default_place() -> str:
+    """Path or URL of the index: CLAIMED_MED_INDEX, else a file in the user's data folder."""
+    if given := os.environ.get(ENVIRONMENT, ""):
+        return given
+    base = os.environ.get("XDG_DATA_HOME", "") or Path.home() / ".local" / "share"
+    return str(Path(base) / "claimed_med" / "lineage.sqlite")
+
+
+def build(roots: Sequence[Path], place: str, *, anew: bool = True, workers: int = 0) -> Built:
+    """Build the index from every record below some folders.
+
+    A SQLite index that is built anew takes its place only when it is complete.
+
+    Args:
+        roots: Run folders, or folders of them.
+        place: Path of a SQLite file, or URL of PostgreSQL.
+        anew: Forget what is in the index; False adds to it.
+        workers: Processes that read records; by default one per core.
+
+    Raises:
+        InputError: A folder does not exist, or the database cannot be opened.
+    """
+    missing = [one.name for one in roots if not one.is_dir()]
+    if missing:
+        raise InputError("lineage index", "a folder does not exist", got=", ".join(missing), do="check the paths")
+    if is_postgres(place):
+        with connected(place) as store:
+            return _build(store, roots, anew=anew, workers=workers)
+    path = Path(place)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not anew and path.is_file():
+        with connected(place) as store:
+            return _build(store, roots, anew=False, workers=workers)
+    partial = path.with_name(f"{PARTIAL}{path.name}-{os.getpid()}")
+    try:
+        with connected(str(partial), fast=True) as store:
+            built = _build(store, roots, anew=True, workers=workers)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return built
+
+
+def _build(store: Store, roots: Sequence[Path], *, anew: bool, workers: int) -> Built:
+    if anew:
+        for table in ("names", "parents", "records"):
+            store.do(f"DROP TABLE IF EXISTS {table}")
+    for statement in TABLES if anew else (*TABLES, *INDEXES):
+        store.do(statement)
+    known = {} if anew else dict(store.rows("SELECT digest, number FROM records"))
+    number = max(known.values(), default=-1) + 1
+    n_files, n_before, unreadable = 0, len(known), []
+    for part in _read(list(_records_below(roots)) if anew else _records_below(roots), workers):
+        fresh: list[tuple[int, Rows]] = []
+        for place, found in part:
+            n_files += 1
+            if found is None:
+                unreadable.append(place)
+            for rows in found or ():
+                if rows.digest not in known:
+                    known[rows.digest] = number
+                    fresh.append((number, rows))
+                    number += 1
+        add(store, fresh)
+    for statement in INDEXES:
+        store.do(statement)
+    store.commit()
+    return Built(n_files, len(known) - n_before, tuple(unreadable))
+
+
+def _records_below(roots: Sequence[Path]) -> Iterator[str]:
+    """Folders that hold a record; a unit's folder never does."""
+    for root in roots:
+        todo = [str(root.resolve())]
+        while todo:
+            folder = todo.pop()
+            inside: list[str] = []
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.name == LINEAGE:
+                        yield folder
+                        inside.clear()
+                        break
+                    if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(PARTIAL):
+                        inside.append(entry.path)
+            todo += inside
+
+
+def _read(folders: Iterable[str], workers: int) -> Iterator[list[tuple[str, list[Rows] | None]]]:
+    """Read records in chunks, on several processes when there are many; a bounded number of chunks is in memory."""
+    listed = iter(folders)
+    chunks = iter(lambda: list(islice(listed, _AT_ONCE)), [])
+    n_workers = workers or n_cores()
+    first = list(islice(chunks, _FEW // _AT_ONCE))
+    if n_workers == 1 or len(first) < _FEW // _AT_ONCE:
+        yield from map(_read_chunk, first)
+        yield from map(_read_chunk, chunks)
+        return
+    with ProcessPoolExecutor(n_workers) as pool:
+        waiting = deque(pool.submit(_read_chunk, one) for one in first)
+        for one in chunks:
+            waiting.append(pool.submit(_read_chunk, one))
+            if len(waiting) > 4 * n_workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _read_chunk(folders: list[str]) -> list[tuple[str, list[Rows] | None]]:
+    return [(folder, _read_one(folder)) for folder in folders]
+
+
+def _read_one(folder: str) -> list[Rows] | None:
+    try:
+        with open(f"{folder}/{LINEAGE}", "rb") as stream:  # noqa: PTH123 - a Path for each of a million costs seconds
+            return list(rows_of(stream.read(), folder))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None

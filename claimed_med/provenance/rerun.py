@@ -1,0 +1,265 @@
+"""Run again what a record describes, and compare every output with what it lists.
+
+Paths and servers are never recorded. Tasks through which data enter or leave are therefore taken from the run folder
+(their outputs are checked against the records), unless their place is given again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from claimed_med import lineage, registry
+from claimed_med.component import to_argument
+from claimed_med.errors import ClaimedMedError, EngineError, InputError
+from claimed_med.payload import LINEAGE
+from claimed_med.provenance import runfile
+from claimed_med.provenance.check import check
+from claimed_med.provenance.compare import DIFFERENT, Compared, compare, compare_value
+from claimed_med.provenance.diff import Difference, of_records, records_below
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+@dataclass(frozen=True)
+class Order:
+    """How a run is to be done again.
+
+    Attributes:
+        given: Parameter or setting -> text: places that were not recorded, and whatever is to be changed on purpose.
+        inputs: Input port -> path, for a run of one component.
+        engine: Where a pipeline runs, or '' for this machine.
+        tolerance: Largest absolute difference of voxels and numbers that counts as equal.
+    """
+
+    given: Mapping[str, str] = field(default_factory=dict)
+    inputs: Mapping[str, Path] = field(default_factory=dict)
+    engine: str = ""
+    tolerance: float = 0.0
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """What a rerun gave.
+
+    Attributes:
+        conditions: What is not as recorded: components, weights, packages, files, settings, inputs.
+        outputs: Every output, compared.
+        reused: Tasks that were taken from the run folder.
+    """
+
+    conditions: list[Difference]
+    outputs: list[Compared]
+    reused: list[str]
+
+    @property
+    def is_reproduced(self) -> bool:
+        """Whether every output is identical, or equal within the tolerance."""
+        return bool(self.outputs) and all(one.verdict != DIFFERENT for one in self.outputs)
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready values."""
+        return {
+            "reproduced": self.is_reproduced,
+            "conditions": [one.as_dict() for one in self.conditions],
+            "outputs": [one.as_dict() for one in self.outputs],
+            "reused": self.reused,
+        }
+
+
+def rerun(folder: Path, out: Path, order: Order) -> Rerun:
+    """Run again.
+
+    Args:
+        folder: A run folder of a pipeline, or the output folder of one component.
+        out: Where the new run goes; must not exist, or be empty.
+        order: What was not recorded, and how to compare.
+
+    Raises:
+        InputError: There is no record, or a place is needed that was not given.
+        EngineError: The new run failed.
+    """
+    records = records_below(folder)
+    conditions = check(folder, records)
+    if set(records) == {"."}:  # one port of a component's output folder
+        port = records["."].port
+        if folder.resolve().name != port:
+            raise InputError("lineage rerun", "the folder was renamed", allowed=port, do="give it its name back")
+        folder, records = folder.resolve().parent, {port: records["."]}
+    run = runfile.read(folder)
+    reused: list[str] = []
+    if run is not None:
+        conditions += _changed(run, order)
+        reused = _reused(folder, run, records, order)
+        _start(_pipeline_words(folder, run, order, reused, out), _epoch(run.environment))
+    else:
+        record = next(iter(records.values()))
+        _start(_component_words(folder, record, order, out), _epoch(record.environment))
+    return _compared(folder, out, records, order, conditions, reused)
+
+
+def _changed(run: runfile.RunFile, order: Order) -> list[Difference]:
+    unknown = sorted(set(order.given) - set(run.parameters) - set(run.withheld))
+    if unknown:
+        allowed = ", ".join(sorted({*run.parameters, *run.withheld}))
+        raise InputError("lineage rerun", "unknown parameter", got=", ".join(unknown), allowed=allowed)
+    return [
+        Difference("", f"parameters.{name}", _text(run.parameters[name]), order.given[name])
+        for name in sorted(set(order.given) & set(run.parameters))
+        if _text(run.parameters[name]) != order.given[name]
+    ]
+
+
+def _reused(folder: Path, run: runfile.RunFile, records: Mapping[str, lineage.Record], order: Order) -> list[str]:
+    """Tasks whose place was not given again: as paths below the run folder, one a turn of a loop."""
+    if all(name in order.given for name in run.withheld):
+        return []
+    found = {place.rpartition("/")[0] for place, record in records.items() if record.locations or _talks(record)}
+    done = sorted(one for one in found if (folder / one).is_dir())
+    given = {name for name in run.withheld if name in order.given}
+    return [one for one in done if not _is_given(run, one, given)]
+
+
+def _talks(record: lineage.Record) -> bool:
+    try:
+        return registry.get(record.component).contract.talks
+    except ClaimedMedError:
+        return False
+
+
+def _is_given(run: runfile.RunFile, task: str, given: set[str]) -> bool:
+    """Whether every place of a top-level task is given again."""
+    told = run.ir["root"]["dag"]["tasks"].get(task)
+    if told is None:
+        return False
+    sources = told.get("inputs", {}).get("parameters", {}).values()
+    places = {one["componentInputParameter"] for one in sources if "componentInputParameter" in one} & set(run.withheld)
+    return bool(places) and places <= given
+
+
+def _pipeline_words(folder: Path, run: runfile.RunFile, order: Order, reused: Sequence[str], out: Path) -> list[str]:
+    parameters = {name: _text(value) for name, value in run.parameters.items()}
+    parameters |= dict.fromkeys(run.withheld, "") | dict(order.given)
+    compiled = out.with_name(f".{out.name}.pipeline.yaml")
+    compiled.parent.mkdir(parents=True, exist_ok=True)
+    compiled.write_text(json.dumps(run.ir), encoding="utf-8")  # JSON is YAML
+    words = ["pipeline", "run", str(compiled), "--out", str(out), "--no-cache"]
+    words += [word for name, value in parameters.items() for word in ("--set", f"{name}={value}")]
+    if order.engine:
+        words += ["--engine", order.engine]
+    if reused:
+        words += ["--reuse", str(folder), *(word for task in reused for word in ("--task", task))]
+    return words
+
+
+def _component_words(folder: Path, record: lineage.Record, order: Order, out: Path) -> list[str]:
+    contract = registry.get(record.component).contract
+    words = ["run", contract.name, "--out", str(out)]
+    for port in contract.inputs:
+        path = order.inputs.get(port.name) or _beside(folder, record.parents.get(port.name, ""))
+        if path is None:
+            raise InputError(
+                "lineage rerun",
+                f"the input {port.name} is not recorded by path",
+                do=f"add --input {port.name}=FOLDER ({_described(record, port.name)})",
+            )
+        words += ["--" + port.name.replace("_", "-"), str(path)]
+    for one in contract.settings:
+        if one.name in order.given:
+            words += [one.option, order.given[one.name]]
+        elif one.name in record.settings:
+            words += [one.option, to_argument(one, record.settings[one.name])]
+        elif one.name in record.locations:
+            raise InputError("lineage rerun", f"{one.name} is not recorded", do=f"add --set {one.name}=PATH")
+    return words
+
+
+def _beside(folder: Path, digest: str) -> Path | None:
+    """The port folder with that record, among the neighbours of a run."""
+    if not digest:
+        return None
+    for place in (folder.parent, folder.parent.parent):
+        for depth in ("*", "*/*"):
+            for file in place.glob(f"{depth}/{LINEAGE}"):
+                record = lineage.read(file.parent)
+                if record is not None and record.digest() == digest:
+                    return file.parent
+    return None
+
+
+def _described(record: lineage.Record, port: str) -> str:
+    told = [unit.inputs[port] for unit in record.units if port in unit.inputs]
+    uids = [uid for one in told for uid in one.get("sop_uids", ())]
+    digests = ", ".join(one["digest"][:12] for one in told[:3])
+    return f"{len(told)} payloads, {digests}{'; first object ' + uids[0] if uids else ''}"
+
+
+def _start(words: list[str], epoch: dict[str, str]) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "SOURCE_DATE_EPOCH"} | epoch
+    with tempfile.TemporaryFile("w+") as log:
+        command = [sys.executable, "-m", "claimed_med", *words]
+        code = subprocess.run(command, stdout=log, stderr=log, env=environment, check=False).returncode
+        log.seek(0)
+        lines = [line.strip() for line in log if line.strip()]
+    if code:
+        why = next((line for line in reversed(lines) if "error: " in line or "failed" in line), "")
+        raise EngineError("lineage rerun", f"the new run ended with exit code {code}: {why}".rstrip(": "))
+
+
+def _epoch(environment: Mapping[str, Any]) -> dict[str, str]:
+    told = str(environment.get("source_date_epoch", ""))
+    return {"SOURCE_DATE_EPOCH": told} if told else {}
+
+
+def _compared(
+    folder: Path,
+    out: Path,
+    records: Mapping[str, lineage.Record],
+    order: Order,
+    conditions: list[Difference],
+    reused: list[str],
+) -> Rerun:
+    new = records_below(out)
+    outputs = []
+    for place, record in records.items():
+        if place.rpartition("/")[0] in reused:
+            continue
+        if place not in new:
+            outputs.append(Compared(place, DIFFERENT, "", "this output was not made"))
+            continue
+        conditions += [one for one in of_records(place, record, new[place]) if _is_condition(one)]
+        listed = {name: one["sha256"] for name, one in record.files.items()}
+        outputs.append(compare(place, folder / place, out / place, listed=listed, tolerance=order.tolerance))
+    outputs += [Compared(one, DIFFERENT, "", "this output is new") for one in sorted(set(new) - set(records))]
+    for task in sorted({place.rpartition("/")[0] for place in records} - set(reused)):
+        outputs += _values(folder, out, task, order.tolerance)
+    return Rerun(list(dict.fromkeys(conditions)), outputs, reused)
+
+
+def _is_condition(one: Difference) -> bool:
+    """What decides a result; what only follows from it, or cannot decide it, is left out."""
+    return one.what.startswith(("component", "version", "settings", "locations", "weights", "input", "units"))
+
+
+def _values(folder: Path, out: Path, task: str, tolerance: float) -> list[Compared]:
+    """Value outputs: text files beside the port folders."""
+    names = {path.name for place in (folder / task, out / task) for path in place.glob("*") if path.is_file()}
+    skipped = {runfile.NAME, LINEAGE}
+    listed = sorted(name for name in names - skipped if "." not in name)
+    return [
+        compare_value(f"{task}/{name}".lstrip("/"), folder / task / name, out / task / name, tolerance)
+        for name in listed
+    ]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return json.dumps(value) if isinstance(value, list | dict) else str(value)

@@ -15,7 +15,7 @@ from claimed_med.trust.page import Page
 
 _WHERE = "map-sites"
 _SMALLEST, _LARGEST = 40.0, 400.0
-_MARGIN_DEGREES = 4.0
+_LEAST_HALF_DEGREES = 25.0  # narrower, the relief (half a degree a pixel) shows nothing that one knows
 
 
 def by_site(results: pd.DataFrame, sites: pd.DataFrame, value: str, few: int) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def picture(report: dict[str, Any]) -> bytes:
     rows = report["sites"]
     figure = Figure(figsize=(9, 5), dpi=120, layout="constrained")
     axes = figure.add_subplot(projection=crs.PlateCarree())
-    axes.stock_img()
+    axes.stock_img().set_interpolation("bilinear")
     axes.set_extent(_extent(rows), crs=crs.PlateCarree())
     most = max(one["n"] for one in rows)
     sizes = [_SMALLEST + (_LARGEST - _SMALLEST) * one["n"] / most for one in rows]
@@ -116,9 +116,9 @@ def _check(results: pd.DataFrame, sites: pd.DataFrame, value: str) -> None:
 
 
 def _extent(rows: list[dict[str, Any]]) -> tuple[float, float, float, float]:
-    """West, east, south, north [degrees] around all sites, at least as wide as a country."""
+    """West, east, south, north [degrees] around all sites, at least as wide as half a continent."""
     east, north = np.array([[one["longitude"], one["latitude"]] for one in rows]).T
-    half = max(_MARGIN_DEGREES, 0.6 * float(np.ptp(east)), 1.1 * float(np.ptp(north)))
+    half = max(_LEAST_HALF_DEGREES, 0.6 * float(np.ptp(east)), 1.1 * float(np.ptp(north)))
     across, along = float(east.min() + east.max()) / 2, float(north.min() + north.max()) / 2
     west, east_end = max(-180.0, across - half), min(180.0, across + half)
     return west, east_end, max(-90.0, along - half / 2), min(90.0, along + half / 2)

@@ -86,6 +86,10 @@ class _MakeCohortOutputs(NamedTuple):
     cohort: Table
     findings: Report
 
+class _MapSitesOutputs(NamedTuple):
+    picture: Picture
+    map: Report
+
 class _MeasureBiasOverTimeOutputs(NamedTuple):
     bias: Report
     n_flagged: int
@@ -470,6 +474,21 @@ def make_cohort(images: DicomCollection, labels: Table, /, *, label_column: str 
     Returns:
         cohort: The table, sorted by sop_uid.
         findings: Counts by label and group, and how many rows of either side found no partner.
+    """
+    ...
+
+def map_sites(results: Table, sites: Table, /, *, value: str = 'score', min_rows: int = 10) -> _MapSitesOutputs:
+    """Draw results by site on a map.
+
+    Args:
+        results: Columns site and the value; one row a case, a window, a report.
+        sites: Columns site, latitude and longitude [degrees, WGS 84].
+        value: Column of numbers whose mean is shown.
+        min_rows: Sites with fewer rows are drawn in grey, without their mean.
+
+    Returns:
+        picture: The map.
+        map: The same figures as a table, and what could not be drawn.
     """
     ...
 

@@ -307,6 +307,8 @@ EXAMPLES: dict[str, Callable[[Path], Path]] = {
     "credit": credit.credit,
     "predictions_before": predictions.reference,
     "predictions_now": predictions.deployed,
+    "site_results": predictions.site_results,
+    "site_places": predictions.site_places,
     "onnx_model": onnx_model,
     "blessed_decision": blessed_decision,
 }

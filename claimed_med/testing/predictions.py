@@ -86,6 +86,19 @@ def deployed(folder: Path) -> Path:
     return _write(pd.concat([table(200, 2), later], ignore_index=True), folder)
 
 
+def site_results(folder: Path) -> Path:
+    """Write predictions with the site that each comes from; the last site has few."""
+    rows = table(300, 4)
+    rows["site"] = np.where(np.arange(300) >= 296, "Delta", np.asarray(["Alpha", "Beta", "Gamma"])[np.arange(300) % 3])
+    return _write(rows, folder)
+
+
+def site_places(folder: Path) -> Path:
+    """Write where these sites would be."""
+    places = {"site": ["Alpha", "Beta", "Gamma", "Delta"], "latitude": [47.4, 48.2, 52.5, 45.5]}
+    return _write(pd.DataFrame({**places, "longitude": [8.5, 16.4, 13.4, 9.2]}), folder)
+
+
 def record(path: Path) -> Path:
     """Write the predictions of `deployed` as the record of a server."""
     from claimed_med.prediction_log import Prediction, PredictionLog

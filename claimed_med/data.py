@@ -1,8 +1,8 @@
 """Data sets: `claimed-med data list | make | fetch | locate`. Standard library only at the top.
 
 A data set is a card, `datasets/<name>.toml`: what it is, whose it is, and either the function that makes it or the
-files to fetch with their sha256. Nothing is fetched without a checksum, and nothing appears under its name
-half-written.
+files to fetch with their sha256 (or the publisher's md5). Nothing is fetched without a checksum, and nothing appears
+under its name half-written.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ENVIRONMENT = "CLAIMED_MED_DATA"
 _HERE = Path(__file__).parent
-_SHA256_LENGTH = 64
+_SHA256_LENGTH, _MD5_LENGTH = 64, 32
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,20 @@ class RemoteFile:
     Attributes:
         name: Relative name in the folder of the data set.
         url: Where it is.
-        sha256: Of its content; '' where nobody has told us, then the user must: nothing is fetched unchecked.
+        sha256: Of its content; '' where nobody has told us.
+        md5: The publisher's own digest, where that is all there is; '' otherwise. Without either the user must give a
+            sha256: nothing is fetched unchecked.
     """
 
     name: str
     url: str
-    sha256: str
+    sha256: str = ""
+    md5: str = ""
+
+    @property
+    def checksum(self) -> str:
+        """`sha256:...`, `md5:...`, or '' where nobody has told us."""
+        return f"sha256:{self.sha256}" if self.sha256 else (f"md5:{self.md5}" if self.md5 else "")
 
 
 @dataclass(frozen=True)
@@ -142,7 +150,7 @@ def fetch(one: Card, digests: Mapping[str, str] | None = None) -> Path:
 
     Args:
         one: The card.
-        digests: File -> sha256 for files whose digest the card does not know.
+        digests: File -> sha256 for files whose digest the card does not know; it wins over the card's.
 
     Raises:
         ContractError: The card names no files, or a digest is not known and not given.
@@ -155,8 +163,9 @@ def fetch(one: Card, digests: Mapping[str, str] | None = None) -> Path:
     place = root() / one.name
     if place.is_dir():
         return place
-    wanted = {file.name: file.sha256 or (digests or {}).get(file.name, "") for file in one.files}
-    unknown = [name for name, digest in wanted.items() if len(digest) != _SHA256_LENGTH]
+    given = {name: f"sha256:{digest}" for name, digest in (digests or {}).items() if len(digest) == _SHA256_LENGTH}
+    wanted = {file.name: given.get(file.name, "") or file.checksum for file in one.files}
+    unknown = [name for name, checksum in wanted.items() if not checksum]
     if unknown:
         raise ContractError(
             "data",
@@ -186,13 +195,15 @@ def _percent(bar: Any) -> Callable[[int, int], None]:
 
 
 def _fetch_collection(one: Card) -> Path:
-    """A collection of the Imaging Data Commons, by its own client, which checks what it fetches."""
-    client = require("idc_index", "remote").IDCClient.client()
+    """A collection of the Imaging Data Commons, by its own client; results that others added later are left out."""
+    client = require("idc_index", "idc").IDCClient.client()
     place = root() / one.name
     if not place.is_dir():
         with replace_folder(place) as partial:
             try:
-                client.download_collection(collection_id=one.idc_collection, downloadDir=str(partial))
+                client.download_collection(
+                    collection_id=one.idc_collection, downloadDir=str(partial), analysis_results="exclude"
+                )
             except Exception as error:  # noqa: BLE001 - the client has no common class for its errors
                 raise OutputError(
                     "data", f"{one.name} could not be fetched", got=type(error).__name__, do="check the connection"
@@ -262,7 +273,11 @@ def _read(path: Path) -> Card:
     except TypeError as error:
         raise ContractError("data", f"the card {path.name} is not complete", got=str(error)) from None
     unsafe = [
-        one.name for one in files if len(one.sha256) not in {0, _SHA256_LENGTH} or Path(one.name).name != one.name
+        one.name
+        for one in files
+        if len(one.sha256) not in {0, _SHA256_LENGTH}
+        or len(one.md5) not in {0, _MD5_LENGTH}
+        or Path(one.name).name != one.name
     ]
     if unsafe or sum(map(bool, (files, made.maker, made.idc_collection))) != 1:
         raise ContractError(

@@ -26,7 +26,7 @@ _TRIES = 4
 _TIMEOUT_S = 60
 
 
-def retrieve(name: str, url: str, sha256: str, target: Path, progress: Callable[[int, int], None]) -> None:
+def retrieve(name: str, url: str, checksum: str, target: Path, progress: Callable[[int, int], None]) -> None:
     """Fetch one file.
 
     A file that was fetched in part goes on where it stopped, also in another run; the last byte is followed by the
@@ -35,7 +35,7 @@ def retrieve(name: str, url: str, sha256: str, target: Path, progress: Callable[
     Args:
         name: Of the data set, for errors.
         url: Where the file is.
-        sha256: Of its content.
+        checksum: Of its content, `sha256:...` or `md5:...`.
         target: Where it goes; a hidden file beside it holds what has come so far.
         progress: Called with bytes so far, and bytes in all (0 when unknown).
 
@@ -59,12 +59,12 @@ def retrieve(name: str, url: str, sha256: str, target: Path, progress: Callable[
     level = logger.level
     logger.setLevel("ERROR")
     try:
-        pooch.retrieve(url, f"sha256:{sha256}", target.name, target.parent, downloader=download)
+        pooch.retrieve(url, checksum, target.name, target.parent, downloader=download)
     except ValueError:
         raise OutputError(
             "data",
             f"{target.name} of {name} is not the file that the card describes",
-            allowed=f"sha256 {sha256}",
+            allowed=checksum.replace(":", " "),
             do="do not use it; tell us, the source has changed",
         ) from None
     finally:

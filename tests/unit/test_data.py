@@ -3,6 +3,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
+import sys
 import threading
 import zipfile
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -59,7 +60,7 @@ def remote(address, sha256=DIGEST, name="one.dcm"):
 
 
 def test_every_card_of_the_project_is_complete():
-    assert len(data.cards()) >= 2
+    assert len(data.cards()) >= 8
 
 
 def test_fetched_file_has_the_content_that_was_served(card, server, root):
@@ -98,6 +99,51 @@ def test_nothing_is_fetched_without_a_checksum(card, server, root):
         data.fetch(one)
     assert not root.exists() or not list(root.rglob("*.dcm"))
     assert (data.fetch(one, {"one.dcm": DIGEST}) / "one.dcm").read_bytes() == CONTENT
+
+
+def test_the_md5_of_the_publisher_is_checked_where_there_is_no_sha256(card, server, root):
+    known = hashlib.md5(CONTENT).hexdigest()  # noqa: S324 - what publishers of old sets give
+
+    def text(digest):
+        return remote(server).replace(f'sha256 = "{DIGEST}"', f'md5 = "{digest}"')
+
+    with pytest.raises(OutputError, match=r"not the file that the card describes.*md5"):
+        data.fetch(card(text("0" * 32)))
+    assert not (root / "made-up").exists()
+    assert (data.fetch(card(text(known))) / "one.dcm").read_bytes() == CONTENT
+    with pytest.raises(ContractError, match="plain name and"):
+        card(text("abc"))
+
+
+def test_public_sets_of_the_project_can_be_checked():
+    open_ended = {name for name, one in data.cards().items() if any(not file.checksum for file in one.files)}
+    assert open_ended == {"covid-chestxray"}  # an archive of a branch: its bytes change
+    addresses = [file.url for one in data.cards().values() for file in one.files]
+    assert len(addresses) == len(set(addresses))
+
+
+CLIENT = """
+from pathlib import Path
+class IDCClient:
+    @classmethod
+    def client(cls): return cls()
+    def download_collection(self, collection_id, downloadDir, analysis_results):
+        (Path(downloadDir) / "one.dcm").write_text(f"{collection_id} {analysis_results}")
+        if collection_id == "broken": raise ValueError("no network")
+"""
+
+
+def test_a_collection_comes_by_the_client_of_the_commons_or_not_at_all(card, root, tmp_path, monkeypatch):
+    # the real client only talks to a network; here its own module is one that writes a file
+    (tmp_path / "idc_index.py").write_text(CLIENT)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "idc_index", raising=False)
+    with pytest.raises(OutputError, match=r"could not be fetched; got ValueError"):
+        data.fetch(card('idc_collection = "broken"\n'))
+    assert not (root / "made-up").exists()
+    place = data.fetch(card('idc_collection = "small"\n'))
+    assert (place / "one.dcm").read_text() == "small exclude"
+    monkeypatch.delitem(sys.modules, "idc_index")
 
 
 def test_a_mirror_stands_in_for_every_address(card, tmp_path, monkeypatch):

@@ -35,3 +35,18 @@ def labels_of():
         return seg.merge(seg.decode(segmentation.load(), series.load()))
 
     return labels
+
+
+@pytest.fixture(scope="session")
+def radiographs(tmp_path_factory):
+    """Images, split cohort, predictions and bundle of a small classifier of made radiographs."""
+    import pandas as pd
+
+    from claimed_med.testing import xrays
+
+    folder = xrays.xrays(tmp_path_factory.mktemp("radiographs"), n_patients=24)
+    imported = cm.import_xrays(folder=str(folder / "images"), table=str(folder / "labels.csv"))
+    split = cm.split_cohort(cm.make_cohort(imported.images, imported.labels).cohort).split
+    bundle = cm.train_classifier(imported.images, split, recipe="xray_small", epochs=3).bundle
+    found = [cm.classify_images(one, bundle).predictions.load() for one in imported.images.series()]
+    return imported.images, split, cm.Table(pd.concat(found, ignore_index=True)), bundle

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from io import BufferedReader
 
+    from claimed_med.services.admission import Rejection
+
 
 log = logging.getLogger("claimed_med.receiver")
 LONGEST_REQUEST = 1 << 20  # 128 contexts with every transfer syntax there is take a quarter of that
@@ -30,16 +32,6 @@ _BUFFER = 1 << 17
 _GOODBYE_S = 1.0
 NEVER = float("inf")
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux; forgotten by the kernel after a while
-
-
-@dataclass(frozen=True)
-class Rejection:
-    """Why an association is not made; the numbers are those of PS3.8 table 9-21."""
-
-    words: str
-    result: int
-    source: int
-    reason: int
 
 
 class Sink(Protocol):

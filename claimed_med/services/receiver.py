@@ -44,6 +44,8 @@ _TICK_S, _QUIET_S, _TO_CUT_S = 0.2, 10.0, 5.0
 class Receiver:
     """A storage SCP on threads of this process, one for each association.
 
+    A process that holds one starts others with exec, never with a bare fork: the child would keep port and folder.
+
     Args:
         settings: How it behaves.
         store: Where objects go; no other receiver may write there.
@@ -184,16 +186,23 @@ class Receiver:
             if not self._is_allowed(address):
                 self._turned_away("address not allowed")
                 connection.close()
-                continue
-            if self._is_crowded():
+            elif self._is_crowded():
                 self._turned_away("flood")
                 connection.close()
-                continue
-            association = Association(connection, address, self, self._secure)
-            thread = threading.Thread(target=self._serve, args=(association,), daemon=True)
-            with self._guard:
-                self._open[association] = thread
+            else:
+                self._admit(Association(connection, address, self, self._secure))
+
+    def _admit(self, association: Association) -> None:
+        thread = threading.Thread(target=self._serve, args=(association,), daemon=True)
+        with self._guard:
+            self._open[association] = thread
+        try:
             thread.start()
+        except RuntimeError:
+            self._turned_away("no more threads")
+            association.close()
+            with self._guard:
+                self._open.pop(association, None)
 
     def _is_crowded(self) -> bool:
         """Whether there are too many connections; the oldest that has not said who it is makes room for a new one."""
@@ -218,7 +227,8 @@ class Receiver:
             log.info("peer=%s association=ended how=%s", association.address, outcome.replace(" ", "-"))
         except Exception as error:  # noqa: BLE001 - one association must never end the others
             self.metrics.ended.labels("internal error").inc()
-            log.error("peer=%s association=failed error=%s", association.address, type(error).__name__)  # noqa: TRY400 - a trace may quote a header
+            what = type(error).__name__  # no trace: it may quote a header
+            log.error("peer=%s association=failed error=%s", association.address, what)  # noqa: TRY400 - see above
         finally:
             with self._guard:
                 self._inside.discard(threading.get_ident())

@@ -136,6 +136,8 @@ def test_only_a_certificate_of_the_authority_opens_the_door(receiving, raw, tmp_
             peer.say(b"\x16\x03\x01\x02\x00garbage" * 50)
             peer.socket.settimeout(20)
             peer.pdu()
+        with raw(receiver.port) as silent:
+            assert silent.pdu() == (0, b"")
         net.echo(node(tls_of(certificates, "client")))
 
 

@@ -123,6 +123,11 @@ def explanation() -> list[dict[str, Any]]:
     return _rows(importlib.import_module("bench_explanation").run())
 
 
+def receiver() -> list[dict[str, Any]]:
+    """Objects received over the DICOM network, beside Orthanc and dcmtk."""
+    return _rows(importlib.import_module("bench_receiver").run())
+
+
 PARTS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "reading": reading,
     "engine": engine,
@@ -130,6 +135,7 @@ PARTS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "collection": collection,
     "training": training,
     "explanation": explanation,
+    "receiver": receiver,
 }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from claimed_med.testing import orthanc
+from claimed_med.testing import dcmtk, orthanc
 
 REQUIRED = os.environ.get("CLAIMED_MED_REQUIRE_DATA") == "1"
 _ROOT = Path(__file__).resolve().parent.parent
@@ -41,6 +41,13 @@ def archive_server(orthanc_installed, tmp_path_factory):
         yield server
 
 
+@pytest.fixture(scope="session")
+def dcmtk_installed():
+    """Skips, or fails where nothing may be skipped, when there is no dcmtk; gives `run(program, *words)`."""
+    dcmtk.require_installed()
+    return dcmtk.run
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     report = yield
@@ -52,8 +59,9 @@ def pytest_runtest_makereport(item, call):
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if "data" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.data)
+        for fixture, mark in (("data", pytest.mark.data), ("orthanc_installed", pytest.mark.orthanc)):
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(mark)
 
 
 def pytest_report_header():
@@ -66,6 +74,7 @@ def pytest_terminal_summary(terminalreporter):
     absent = [one for one in terminalreporter.stats.get("skipped", []) if _ABSENT in str(one.longrepr)]
     if absent:
         terminalreporter.write_line(f"{len(absent)} tests skipped: {_ABSENT} (set CLAIMED_MED_TEST_DATA)")
-    unserved = [one for one in terminalreporter.stats.get("skipped", []) if orthanc.ABSENT in str(one.longrepr)]
-    if unserved:
-        terminalreporter.write_line(f"{len(unserved)} tests skipped: {orthanc.ABSENT}")
+    for words in (orthanc.ABSENT, dcmtk.ABSENT):
+        unserved = [one for one in terminalreporter.stats.get("skipped", []) if words in str(one.longrepr)]
+        if unserved:
+            terminalreporter.write_line(f"{len(unserved)} tests skipped: {words}")

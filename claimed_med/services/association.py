@@ -27,6 +27,7 @@ log = logging.getLogger("claimed_med.receiver")
 LONGEST_REQUEST = 1 << 20  # 128 contexts with every transfer syntax there is take a quarter of that
 _LONGEST_COMMAND = 1 << 14
 _BUFFER = 1 << 17
+_GOODBYE_S = 1.0
 NEVER = float("inf")
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux; forgotten by the kernel after a while
 
@@ -196,7 +197,7 @@ class Association:
         refused = self._negotiate(stream)
         if refused:
             return refused
-        while not self.stopping:
+        while self.busy or not self.stopping:
             self.deadline = time.monotonic() + (self.acceptor.progress_s if self.busy else self.acceptor.idle_s)
             self._acknowledge()
             kind, length = _header(stream)
@@ -299,9 +300,10 @@ class Association:
     def _say_goodbye(self, last_words: bytes) -> None:
         """Send the last PDU, and give the peer a moment to read it before the connection is reset."""
         with suppress(OSError, ValueError):
+            self.connection.settimeout(_GOODBYE_S)
             self.send(last_words)
             socket.socket.shutdown(self.connection, socket.SHUT_WR)
-            until = self.deadline = time.monotonic() + min(1.0, self.acceptor.progress_s)
+            until = time.monotonic() + _GOODBYE_S
             while time.monotonic() < until and self.connection.recv(_BUFFER):
                 pass
 

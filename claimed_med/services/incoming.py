@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HEAD_BYTES = 1 << 20
+FILE_MODE, FOLDER_MODE = 0o640, 0o750  # patients' data: nobody else on the machine may read them
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _WANTED = {0x00080016: "sop_class_uid", 0x00080018: "sop_uid", 0x0020000D: "study_uid", 0x0020000E: "series_uid"}
 _LAST = max(_WANTED)
@@ -107,7 +108,7 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
         self._naming = threading.Lock()
         self._durable: set[str] = set()  # folders whose own names are on the disk
         self._numbers = itertools.count()
@@ -163,7 +164,7 @@ class Store:
     def _make(self, folder: Path) -> None:
         if folder.name in self._durable and folder.is_dir():
             return
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(FOLDER_MODE, exist_ok=True)
         _sync(self.folder)
         self._durable.add(folder.name)
 
@@ -180,7 +181,7 @@ class Arrival:
 
     def __init__(self, store: Store, partial: Path) -> None:
         self._store, self._partial = store, partial
-        self._stream = partial.open("xb", buffering=0)
+        self._stream = os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE), "wb", buffering=0)
 
     def __enter__(self) -> Self:
         return self

@@ -103,7 +103,7 @@ def associate_accept(request: AssociateRequest, results: Mapping[int, tuple[int,
     """
     parts = [_FIXED.pack(1, 0, *request.fixed), _item(0x10, APPLICATION_CONTEXT.encode())]
     for number, (result, syntax) in results.items():
-        parts.append(_item(0x21, bytes((number, 0, result, 0)) + _item(0x40, syntax.encode())))
+        parts.append(_item(0x21, bytes((number, 0, result, 0)) + _item(0x40, syntax.encode("latin-1"))))
     about = _item(0x51, struct.pack(">I", max_pdu)) + _item(0x52, IMPLEMENTATION_UID.encode())
     parts.append(_item(0x50, about + _item(0x55, _VERSION_NAME)))
     return framed(ASSOCIATE_AC, b"".join(parts))

@@ -99,6 +99,8 @@ class ReceiverSettings:
         Raises:
             ContractError: It is not allowed.
         """
+        if not 0 < len(self.aet) <= 16 or not self.aet.isascii() or not self.aet.isprintable() or "\\" in self.aet:
+            raise ContractError("receiver", "our AE title is not allowed", allowed="1-16 printable characters, no \\")
         if not 4096 <= self.max_pdu_bytes <= 1 << 24:
             raise ContractError(
                 "receiver", "max_pdu_bytes is not allowed", got=self.max_pdu_bytes, allowed="4096-16777216"
@@ -283,7 +285,8 @@ class Receiver:
                 connection, peer = listening.accept()
             except OSError:
                 if not self._stopping.is_set():
-                    time.sleep(_TICK_S)  # too many open files: wait until some are closed
+                    self._turned_away("no more open files")
+                    self._stopping.wait(_TICK_S)  # until some are closed
                 continue
             address = str(peer[0])
             if not self._is_allowed(address):

@@ -87,6 +87,9 @@ def add_options(made: argparse.ArgumentParser) -> None:
         "--min-free-mib", type=int, default=usual.min_free_bytes // _MIB, metavar="N", help="kept free (%(default)s)"
     )
     made.add_argument(
+        "--metrics-port", type=int, default=0, metavar="N", help="Prometheus metrics there, this machine only (none)"
+    )
+    made.add_argument(
         "--grace-s", type=float, default=10.0, metavar="S", help="for objects on their way at the end (10)"
     )
 

@@ -15,8 +15,8 @@ def _all():
         component = registry.get(name)
         for check_name, check in checks_for(component):
             asks = needs_server(component) and hasattr(run_checks, check_name)
-            group = pytest.mark.xdist_group("servers" if asks else name)
-            yield pytest.param(check, asks, id=f"{name}-{check_name}", marks=group)
+            marks = [pytest.mark.xdist_group("servers" if asks else name), *([pytest.mark.orthanc] if asks else [])]
+            yield pytest.param(check, asks, id=f"{name}-{check_name}", marks=marks)
 
 
 @pytest.mark.parametrize(("check", "asks"), list(_all()))

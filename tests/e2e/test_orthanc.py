@@ -31,8 +31,7 @@ def chest(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    orthanc.require_installed()
+def server(orthanc_installed, tmp_path_factory):
     with orthanc.orthanc(tmp_path_factory.mktemp("orthanc"), dicom=False) as running:
         yield running
 
@@ -138,8 +137,7 @@ def many(folder, n_files):
     return sorted(folder.iterdir())
 
 
-def test_a_killed_server_is_a_clear_error_and_store_and_fetch_go_on_when_it_is_back(tmp_path):
-    orthanc.require_installed()
+def test_a_killed_server_is_a_clear_error_and_store_and_fetch_go_on_when_it_is_back(orthanc_installed, tmp_path):
     files = many(tmp_path / "many", 60)
     study, home, out, port = study_of(files[0]), tmp_path / "home", tmp_path / "out", orthanc.free_port()
     patience = Patience(attempts=2, first_s=0.05, longest_s=0.1)

@@ -77,6 +77,10 @@ def data_set(sop_class, uid, study="1.2.3", series="1.2.3.1", pixels=b"", *, mor
 class Raw:
     """A client that says whatever it is told to."""
 
+    request = staticmethod(association_request)
+    command = staticmethod(store_command)
+    data_set = staticmethod(data_set)
+
     def __init__(self, port):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=20)
 
@@ -132,11 +136,6 @@ class Raw:
 @pytest.fixture
 def raw():
     """The class of a client that says whatever it is told to, with makers of messages."""
-    Raw.request, Raw.command, Raw.data_set = (
-        staticmethod(association_request),
-        staticmethod(store_command),
-        staticmethod(data_set),
-    )
     return Raw
 
 

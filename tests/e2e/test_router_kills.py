@@ -105,7 +105,7 @@ def kill_at_random(router, n_kills, n_expected, seed):
     """Kill the router at random points between the first object and the last delivery, and start it again."""
     chance = random.Random(seed)  # noqa: S311 - no secret
     for point in sorted(chance.uniform(0.0, 0.97) for _ in range(n_kills)):
-        wait_for(lambda point=point: progress(router.home, n_expected) >= point)
+        wait_for(lambda point=point: router.check() and progress(router.home, n_expected) >= point)
         time.sleep(chance.uniform(0.0, 0.3))
         router.kill()
         router.start()
@@ -137,7 +137,7 @@ def run_and_kill(tmp_path, n_studies, n_objects, n_kills):
             for number, files in enumerate(studies.values()):
                 if number % 10 == 0:
                     sender.send([altered(files[0], tmp_path / "altered")])
-            wait_for(lambda: (router.status().get("studies") or {}).get("stored") == n_studies)
+            wait_for(lambda: router.check() and router.status().get("studies", {}).get("stored") == n_studies)
             told = router.status("--all")
             assert router.stop() == 0
         assert check(archive, server, studies, n_expected) == {}
@@ -177,7 +177,7 @@ def test_a_second_router_in_the_same_folder_ends_with_a_clear_error(tmp_path):
     rules = tmp_path / "RULES.toml"
     rules.write_text(RULES.format(port=0, wire=9, n_objects=1))
     with RouterProcess(rules, tmp_path / "home", tmp_path / "log") as router:
-        wait_for(lambda: b"listening" in (tmp_path / "log").read_bytes())
+        wait_for(lambda: router.check() and b"listening" in (tmp_path / "log").read_bytes())
         words = [sys.executable, "-m", "claimed_med", "net", "route", str(rules), "--home", str(router.home)]
         second = subprocess.run(words, capture_output=True, text=True, check=False)
         assert (second.returncode, second.stdout) == (3, "")

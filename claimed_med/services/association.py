@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from io import BufferedReader
 
+    from claimed_med.services.admission import Rejection
+
 
 log = logging.getLogger("claimed_med.receiver")
 LONGEST_REQUEST = 1 << 20  # 128 contexts with every transfer syntax there is take a quarter of that
@@ -30,16 +32,6 @@ _BUFFER = 1 << 17
 _GOODBYE_S = 1.0
 NEVER = float("inf")
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux; forgotten by the kernel after a while
-
-
-@dataclass(frozen=True)
-class Rejection:
-    """Why an association is not made; the numbers are those of PS3.8 table 9-21."""
-
-    words: str
-    result: int
-    source: int
-    reason: int
 
 
 class Sink(Protocol):
@@ -152,7 +144,7 @@ class Association:
         except ssl.SSLError as error:
             log.warning("peer=%s ended=tls-error why=%s", self.address, error.reason)
             return "tls error"
-        except (OSError, EOFError, ValueError):  # ValueError: the file of a socket that was closed
+        except (OSError, EOFError):
             return "stopped" if self.stopping else "connection lost"
         finally:
             if self._sink is not None:
@@ -190,7 +182,10 @@ class Association:
         self.deadline = time.monotonic() + self.acceptor.handshake_s
         self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self.secure is not None:
-            self.connection = self.secure.wrap_socket(self.connection, server_side=True)
+            # the socket first, so that a handshake that takes too long can be cut
+            secured = self.secure.wrap_socket(self.connection, server_side=True, do_handshake_on_connect=False)
+            self.connection = secured
+            secured.do_handshake()
         return cast("BufferedReader", self.connection.makefile("rb", buffering=_BUFFER))
 
     def _serve(self, stream: BufferedReader) -> str:
@@ -299,10 +294,11 @@ class Association:
 
     def _say_goodbye(self, last_words: bytes) -> None:
         """Send the last PDU, and give the peer a moment to read it before the connection is reset."""
-        with suppress(OSError, ValueError):
+        with suppress(OSError):
             self.connection.settimeout(_GOODBYE_S)
             self.send(last_words)
-            socket.socket.shutdown(self.connection, socket.SHUT_WR)
+            if self.secure is None:  # within TLS a bare end looks like an attack
+                self.connection.shutdown(socket.SHUT_WR)
             until = time.monotonic() + _GOODBYE_S
             while time.monotonic() < until and self.connection.recv(_BUFFER):
                 pass

@@ -17,6 +17,7 @@ from claimed_med.errors import InputError
 from claimed_med.payload import PARTIAL, sha256_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 HEAD_BYTES = 1 << 20
@@ -108,7 +109,9 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        folder.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+        if not folder.is_dir():
+            folder.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+            _sync(folder.parent)
         self._naming = threading.Lock()
         self._durable: set[str] = set()  # folders whose own names are on the disk
         self._numbers = itertools.count()
@@ -150,16 +153,19 @@ class Store:
     def place(self, partial: Path, study_uid: str, sop_uid: str) -> tuple[Path, bool]:
         """Give a file that is whole its name, durably; see `Arrival.keep`."""
         folder = self.folder / checked_uid(study_uid)
-        final = folder / f"{checked_uid(sop_uid)}.dcm"
+        checked_uid(sop_uid)
         self._make(folder)
-        repeated = final.exists() and _same(final, partial)
-        if not repeated:
-            _sync(partial)
-            if not self._named(partial, final):
-                final = folder / f"{sop_uid}.{sha256_of(partial)[:12]}.dcm"
-                repeated = not self._named(partial, final)
-        _sync(folder)  # also of a repeat: who wrote it first may not have come so far
-        return final, repeated
+        for name in _names(sop_uid, partial):
+            final = folder / name
+            if not final.exists():
+                _sync(partial)
+            if self._named(partial, final):
+                _sync(folder)
+                return final, False
+            if _same(final, partial):
+                _sync(folder)  # who wrote it first may not have come so far
+                return final, True
+        raise FileExistsError
 
     def _make(self, folder: Path) -> None:
         if folder.name in self._durable and folder.is_dir():
@@ -219,6 +225,12 @@ class Arrival:
         """Remove the file, unless it was kept."""
         self._stream.close()
         self._partial.unlink(missing_ok=True)
+
+
+def _names(sop_uid: str, partial: Path) -> Iterator[str]:
+    """The name of an object, and the one that it gets where that is taken."""
+    yield f"{sop_uid}.dcm"
+    yield f"{sop_uid}.{sha256_of(partial)[:12]}.dcm"
 
 
 def _same(one: Path, other: Path) -> bool:

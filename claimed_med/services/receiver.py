@@ -14,130 +14,37 @@ import socket
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pydicom.uid import AllTransferSyntaxes
-
-from claimed_med.dicom.net_tls import Tls, server_context
-from claimed_med.errors import ContractError, InputError
-from claimed_med.services import dimse, pdu
-from claimed_med.services.association import Association, Context, Dropped, Rejection, Sink
-from claimed_med.services.commitment import PUSH_MODEL, SYNTAXES, Commitment
+from claimed_med.dicom.net_tls import server_context
+from claimed_med.errors import InputError
+from claimed_med.services import admission, dimse
+from claimed_med.services.admission import VERIFICATION, Rejection
+from claimed_med.services.association import Association, Context, Dropped, Sink
+from claimed_med.services.commitment import PUSH_MODEL, Commitment
 from claimed_med.services.receiver_metrics import ReceiverMetrics
+from claimed_med.services.receiver_settings import ReceiverSettings
 from claimed_med.services.storage import Answer, Limits, StorageService
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Sequence
 
+    from claimed_med.dicom.net_tls import Tls
+    from claimed_med.services import pdu
     from claimed_med.services.incoming import Received, Store
 
+__all__ = ["Receiver", "ReceiverSettings", "main"]
+
 log = logging.getLogger("claimed_med.receiver")
-VERIFICATION = "1.2.840.10008.1.1"
-_SIMPLE = frozenset(SYNTAXES)
-_STORAGE = (
-    "1.2.840.10008.5.1.4.1.1.",
-    "1.2.840.10008.5.1.4.34.7",
-    "1.2.840.10008.5.1.4.43.",
-    "1.2.840.10008.5.1.4.44.",
-)
-_STANDARD = "1.2.840.10008."
-# JPIP: the pixels stay where they are, and only their address would come
-_ELSEWHERE = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (94, 95, 204, 205))
-_PERMANENT, _TRANSIENT = 1, 2
-_UNKNOWN_CALLED = Rejection("the called AE title is not ours", _PERMANENT, 1, 7)
-_UNKNOWN_CALLING = Rejection("the calling AE title is not allowed", _PERMANENT, 1, 3)
-_OTHER_APPLICATION = Rejection("the application context is not DICOM", _PERMANENT, 1, 2)
-_OTHER_VERSION = Rejection("the protocol version is not supported", _PERMANENT, 2, 2)
-_FULL = Rejection("the limit of associations is reached", _TRANSIENT, 3, 2)
 _WAITING_ROOM = 32  # connections above the limit that are told so, or have not said who they are yet
 _TICK_S, _QUIET_S, _TO_CUT_S = 0.2, 10.0, 5.0
 
 
-@dataclass(frozen=True)
-class ReceiverSettings:
-    """How a receiver behaves.
-
-    Attributes:
-        host: Address to bind to.
-        port: TCP port; 0 for any free one.
-        aet: Our AE title; calls to other titles are rejected.
-        allowed_aets: Calling AE titles that are let in; none: all.
-        allowed_addresses: Addresses or networks that are let in (`10.1.0.0/16`); none: all.
-        tls: Our certificate and key; with a `ca`, clients must show a certificate of it. None: no TLS.
-        max_associations: At one time.
-        max_pdu_bytes: Longest PDU.
-        max_object_bytes: Largest object, as sent and inflated.
-        min_free_bytes: What stays free on the disk.
-        metrics_port: Where Prometheus finds the metrics; 0: nowhere.
-        metrics_host: Address to bind that to.
-        handshake_s: Longest time until an association is agreed on [s].
-        progress_s: Longest time for one PDU inside a message [s].
-        idle_s: Longest time between messages [s].
-    """
-
-    host: str = "127.0.0.1"
-    port: int = 11112
-    aet: str = "CLAIMED_MED"
-    allowed_aets: frozenset[str] = frozenset()
-    allowed_addresses: tuple[str, ...] = ()
-    tls: Tls | None = None
-    max_associations: int = 32
-    max_pdu_bytes: int = 1 << 18
-    max_object_bytes: int = 4 << 30
-    min_free_bytes: int = 1 << 30
-    metrics_port: int = 0
-    metrics_host: str = "127.0.0.1"
-    handshake_s: float = 10.0
-    progress_s: float = 30.0
-    idle_s: float = 300.0
-
-    def __post_init__(self) -> None:
-        """Check what was set.
-
-        Raises:
-            ContractError: It is not allowed.
-        """
-        if not 0 < len(self.aet) <= 16 or not self.aet.isascii() or not self.aet.isprintable() or "\\" in self.aet:
-            raise ContractError("receiver", "our AE title is not allowed", allowed="1-16 printable characters, no \\")
-        if not 4096 <= self.max_pdu_bytes <= 1 << 24:
-            raise ContractError(
-                "receiver", "max_pdu_bytes is not allowed", got=self.max_pdu_bytes, allowed="4096-16777216"
-            )
-        if self.max_associations < 1:
-            raise ContractError(
-                "receiver", "max_associations is not allowed", got=self.max_associations, allowed=">= 1"
-            )
-        self.networks()
-        if not self.guarded() and not _is_loopback(self.host):
-            raise ContractError(
-                "receiver",
-                "whoever reaches this address could store objects",
-                do="allow AE titles and addresses, or require client certificates (TLS with an authority)",
-            )
-
-    def guarded(self) -> bool:
-        """Whether strangers are kept out."""
-        certified = self.tls is not None and self.tls.ca is not None
-        return certified or bool(self.allowed_addresses and self.allowed_aets)
-
-    def networks(self) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
-        """The allowed addresses as networks.
-
-        Raises:
-            ContractError: One is none.
-        """
-        try:
-            return [ipaddress.ip_network(one, strict=False) for one in self.allowed_addresses]
-        except ValueError:
-            raise ContractError(
-                "receiver", "an allowed address cannot be read", allowed="such as 10.1.2.3 or 10.1.0.0/16"
-            ) from None
-
-
 class Receiver:
     """A storage SCP on threads of this process, one for each association.
+
+    A process that holds one starts others with exec, never with a bare fork: the child would keep port and folder.
 
     Args:
         settings: How it behaves.
@@ -156,7 +63,6 @@ class Receiver:
         self.handshake_s, self.progress_s, self.idle_s = settings.handshake_s, settings.progress_s, settings.idle_s
         self._storage = StorageService(store, Limits(settings.max_object_bytes, settings.min_free_bytes), kept)
         self._networks = settings.networks()
-        self._syntaxes = frozenset(str(one) for one in AllTransferSyntaxes) - _ELSEWHERE
         self._secure: ssl.SSLContext | None = None
         self._listening: socket.socket | None = None
         self._lock_file: int | None = None
@@ -223,30 +129,18 @@ class Receiver:
 
     def check(self, request: pdu.AssociateRequest) -> Rejection | None:
         """Whether to refuse an association."""
-        if not request.version & 1:
-            return _OTHER_VERSION
-        if request.application != pdu.APPLICATION_CONTEXT:
-            return _OTHER_APPLICATION
-        if request.called != self.settings.aet:
-            return _UNKNOWN_CALLED
-        if self.settings.allowed_aets and request.calling not in self.settings.allowed_aets:
-            return _UNKNOWN_CALLING
+        refusal = admission.refusal(request, self.settings.aet, self.settings.allowed_aets)
+        if refusal is not None:
+            return refusal
         with self._guard:
             if len(self._inside) >= self.settings.max_associations:
-                return _FULL
+                return admission.FULL
             self._inside.add(threading.get_ident())
         return None
 
     def choose(self, proposal: pdu.Proposal) -> tuple[int, str]:
-        """Result and transfer syntax of a presentation context: the first one that we know."""
-        first = proposal.transfer_syntaxes[0] if proposal.transfer_syntaxes else ""
-        if not _served(proposal.abstract_syntax):
-            return pdu.NO_ABSTRACT_SYNTAX, first
-        known = _SIMPLE if proposal.abstract_syntax in {VERIFICATION, PUSH_MODEL} else self._syntaxes
-        for one in proposal.transfer_syntaxes:
-            if one in known:
-                return pdu.ACCEPTED, one
-        return pdu.NO_TRANSFER_SYNTAX, first
+        """Result and transfer syntax of a presentation context."""
+        return admission.choice(proposal)
 
     def sink(self, association: Association, request: dimse.Command, context: Context) -> Sink:
         """What takes the data set of a request."""
@@ -292,16 +186,23 @@ class Receiver:
             if not self._is_allowed(address):
                 self._turned_away("address not allowed")
                 connection.close()
-                continue
-            if self._is_crowded():
+            elif self._is_crowded():
                 self._turned_away("flood")
                 connection.close()
-                continue
-            association = Association(connection, address, self, self._secure)
-            thread = threading.Thread(target=self._serve, args=(association,), daemon=True)
-            with self._guard:
-                self._open[association] = thread
+            else:
+                self._admit(Association(connection, address, self, self._secure))
+
+    def _admit(self, association: Association) -> None:
+        thread = threading.Thread(target=self._serve, args=(association,), daemon=True)
+        with self._guard:
+            self._open[association] = thread
+        try:
             thread.start()
+        except RuntimeError:
+            self._turned_away("no more threads")
+            association.close()
+            with self._guard:
+                self._open.pop(association, None)
 
     def _is_crowded(self) -> bool:
         """Whether there are too many connections; the oldest that has not said who it is makes room for a new one."""
@@ -326,7 +227,8 @@ class Receiver:
             log.info("peer=%s association=ended how=%s", association.address, outcome.replace(" ", "-"))
         except Exception as error:  # noqa: BLE001 - one association must never end the others
             self.metrics.ended.labels("internal error").inc()
-            log.error("peer=%s association=failed error=%s", association.address, type(error).__name__)  # noqa: TRY400
+            what = type(error).__name__  # no trace: it may quote a header
+            log.error("peer=%s association=failed error=%s", association.address, what)  # noqa: TRY400 - see above
         finally:
             with self._guard:
                 self._inside.discard(threading.get_ident())
@@ -365,13 +267,6 @@ class Receiver:
             self._lock_file = None
 
 
-def _served(abstract_syntax: str) -> bool:
-    """Verification, every storage class of the standard also of editions to come, and every private class."""
-    if abstract_syntax in {VERIFICATION, PUSH_MODEL} or abstract_syntax.startswith(_STORAGE):
-        return True
-    return bool(abstract_syntax) and not abstract_syntax.startswith(_STANDARD)
-
-
 def _listening(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     made = socket.socket(family, socket.SOCK_STREAM)
@@ -400,15 +295,6 @@ def _secure(tls: Tls) -> ssl.SSLContext:
     if tls.cert is None or tls.key is None:
         raise InputError("receiver", "TLS needs our certificate and its key")
     return server_context(tls.cert, tls.key, tls.ca)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -77,7 +77,7 @@ def test_a_flood_of_associations_is_told_to_come_back_later(receiving, raw, tmp_
         assert inside[0].pdu()[0] == pdu.RELEASE_RP
         for peer in (inside[0], *outside):
             peer.socket.close()
-        _eventually(lambda: alive(receiver))
+        assert _eventually(lambda: alive(receiver))
         for peer in inside[1:]:
             peer.socket.close()
 
@@ -85,7 +85,7 @@ def test_a_flood_of_associations_is_told_to_come_back_later(receiving, raw, tmp_
 def test_a_flood_of_silent_connections_keeps_nobody_out(receiving, raw, tmp_path):
     with receiving(tmp_path / "in", max_associations=4, handshake_s=60) as receiver:
         silent = [raw(receiver.port) for _ in range(120)]
-        _eventually(lambda: alive(receiver))
+        assert _eventually(lambda: alive(receiver))
         for peer in silent:
             peer.socket.close()
 
@@ -136,6 +136,8 @@ def test_only_a_certificate_of_the_authority_opens_the_door(receiving, raw, tmp_
             peer.say(b"\x16\x03\x01\x02\x00garbage" * 50)
             peer.socket.settimeout(20)
             peer.pdu()
+        with raw(receiver.port) as silent:
+            assert silent.pdu() == (0, b"")
         net.echo(node(tls_of(certificates, "client")))
 
 
@@ -340,13 +342,12 @@ def test_a_disk_that_takes_no_more_is_out_of_resources(raw, tmp_path, files):
 
 
 def _eventually(condition):
+    """Whether a condition comes to hold; associations may be refused until then."""
     end = time.monotonic() + 60
     while True:
         try:
-            assert condition()
+            return condition()
         except net.NoAssociationError:
             if time.monotonic() > end:
                 raise
             threading.Event().wait(0.05)
-        else:
-            return

@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import signal
 import sys
-import threading
 import warnings
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,25 +54,21 @@ def parser() -> argparse.ArgumentParser:
 def _route(given: argparse.Namespace) -> int:
     from claimed_med.services import router_rules
     from claimed_med.services.receiver import Receiver
+    from claimed_med.services.receiver_cli import wait_for_signal
     from claimed_med.services.router import Router, running
+    from claimed_med.services.router_metrics import RouterCollector
     from claimed_med.services.router_receiver import settings_of
 
     be_silent()
     book = router_rules.load(given.rules)
     settings, grace_s = settings_of(book.receiver)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
     with running(Router(book, given.home)) as router:
         receiver = Receiver(settings, router.store, router.kept)
-        if book.work.metrics_port:
-            from claimed_med.services import router_metrics
-
-            router_metrics.serve(router.state, book.work.metrics_port)
+        receiver.metrics.registry.register(RouterCollector(router.state))
         receiver.start()
         try:
             print(f"listening on port {receiver.port}", flush=True)
-            stop.wait()
+            wait_for_signal()
         finally:
             receiver.stop(grace_s)
     return 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
 
     from claimed_med.services.router_state import State
 
-HOST = "127.0.0.1"
 _PER_DESTINATION = {
     "objects": "Objects that go to the destination",
     "stored": "Objects that are there",
@@ -52,10 +50,3 @@ class RouterCollector(Collector):
         yield GaugeMetricFamily(
             "claimed_med_router_oldest_seconds", "Since the last object of the study that waits longest", value=oldest
         )
-
-
-def serve(state: State, port: int) -> Any:
-    """Answer Prometheus on a port of this machine; the server and its thread."""
-    registry = CollectorRegistry()
-    registry.register(RouterCollector(state))
-    return start_http_server(port, HOST, registry)

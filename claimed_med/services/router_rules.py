@@ -33,7 +33,6 @@ class Work:
         attempts: Tries until a study has failed.
         first_pause_s: Before the second try [s]; doubled each time.
         longest_pause_s: Longest pause [s].
-        metrics_port: Port of 127.0.0.1 for Prometheus, 0 for none.
         keep_days: After so many days objects and runs of stored studies are removed [d]; 0: never.
     """
 
@@ -41,7 +40,6 @@ class Work:
     attempts: int = 5
     first_pause_s: float = 5.0
     longest_pause_s: float = 600.0
-    metrics_port: int = 0
     keep_days: float = 0.0
 
     def pause_s(self, n_tries: int) -> float:
@@ -236,7 +234,6 @@ def _work_faults(work: Work) -> list[str]:
         "first_pause_s": work.first_pause_s > 0,
         "longest_pause_s": work.longest_pause_s > 0,
         "keep_days": work.keep_days >= 0,
-        "metrics_port": 0 <= work.metrics_port < 65536,
     }
     return [f"router: {name} is out of range" for name, fits in limits.items() if not fits]
 

@@ -135,6 +135,14 @@ class RouterProcess:
         done = subprocess.run(command, capture_output=True, check=False)
         return dict(json.loads(done.stdout)) if done.returncode == 0 else {}
 
+    def check(self) -> bool:
+        """True as long as it runs.
+
+        Raises:
+            EngineError: It has ended by itself.
+        """
+        return self._running() is not None
+
     def _running(self) -> subprocess.Popen[bytes]:
         if self.process is None or self.process.poll() is not None:
             code = None if self.process is None else self.process.returncode

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 
+import psutil
 import pytest
 from pydicom import dcmread
 
@@ -316,6 +317,21 @@ def test_a_run_that_is_stopped_goes_on_at_the_next_start(archive, study, tmp_pat
     state.close()
     with running(Router(made, tmp_path / "home")) as router:
         wait(router, uid, "stored")
+    assert len(archive.instances(uid)) == 8
+
+
+def test_a_run_that_is_killed_is_tried_again(archive, study, tmp_path):
+    made = book(archive.url, RESULTS.format("normalize-orientation", "oriented"))
+    with running(Router(made, tmp_path / "home")) as router:
+        uid = put_all(router, study)
+        end = time.monotonic() + 60
+        while not (found := [one for one in psutil.Process().children() if "normalize" in " ".join(one.cmdline())]):
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        found[0].kill()
+        wait(router, uid, "stored")
+        told = " ".join(one["words"] for one in router.state.history(uid))
+    assert "try 1 of 2: the run was killed by SIGKILL" in told
     assert len(archive.instances(uid)) == 8
 
 

@@ -1,9 +1,15 @@
-"""A scanner sends a study over the network; without its patient, and with results, it is found in the archive."""
+"""A scanner sends a study over the network; without its patient, and with results, it is found in the archive.
+
+The rules are those of docs/routing.md, with the addresses of this test.
+"""
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
+import urllib.request
+from pathlib import Path
 
 import pytest
 from pydicom import dcmread
@@ -13,26 +19,23 @@ from claimed_med.testing import orthanc, phantoms
 from claimed_med.testing.routing import RouterProcess, wait_for
 
 STORESCU = "/usr/bin/storescu"  # pynetdicom installs a script of the same name
-RULES = """
-[receiver]
-aet = "ROUTER"
-port = {port}
+PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "routing.md"
 
-[router]
-first_pause_s = 0.2
 
-[destination.research]
-url = "{url}"
-
-[[rule]]
-name = "chest CT for research"
-when = 'Modality == "CT"'
-pipeline = "deidentify_and_report"
-settings = {{ profile = "research", min_slices = 3 }}
-take = ["deidentify-dicom/deidentified", "*/segmentation", "*/measurements", "*/capture"]
-results = ["research"]
-complete = {{ required = ['Modality == "CT" and NumberOfSlices >= {n_slices}'], quiet_s = 1 }}
-"""
+def rules_of_the_page(**places):
+    """The example of the page; every place must occur in it."""
+    (text,) = re.findall(r"^<!-- file: RULES.toml -->\n```toml\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    changes = {
+        "port = 11112": "port = {port}",
+        "metrics_port = 9464": "metrics_port = {metrics_port}",
+        "ARCHIVE@pacs.example:11112": "{node}",
+        "https://research.example/dicom-web": "{url}",
+        "quiet_s = 30": "quiet_s = 1",
+    }
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new.format(**places))
+    return text
 
 
 @pytest.fixture
@@ -42,8 +45,8 @@ def study(tmp_path):
 
 
 @pytest.fixture
-def archive(archive_server):
-    with Archive(archive_server.dicomweb_url) as made:
+def research(orthanc_installed, tmp_path):
+    with orthanc.orthanc(tmp_path / "research", dicom=False) as server, Archive(server.dicomweb_url) as made:
         yield made
 
 
@@ -55,35 +58,45 @@ def scan(port, files):
 
 @pytest.mark.skipif(shutil.which(STORESCU) is None, reason="dcmtk is absent (apt-get install dcmtk)")
 def test_a_study_from_a_scanner_ends_de_identified_and_with_results_in_the_archive(
-    archive, study, tmp_path, monkeypatch
+    archive_server, research, study, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("CLAIMED_MED_SECRET", "a secret of more than sixteen bytes")
-    before = {one.study_uid for one in archive.query({})}
-    port, rules = orthanc.free_port(), tmp_path / "RULES.toml"
-    rules.write_text(RULES.format(port=port, url=archive.url, n_slices=len(study)))
+    port, metrics_port, rules = orthanc.free_port(), orthanc.free_port(), tmp_path / "RULES.toml"
+    node = f"{archive_server.aet}@127.0.0.1:{archive_server.dicom_port}"
+    rules.write_text(rules_of_the_page(port=port, metrics_port=metrics_port, node=node, url=research.url))
     uid = str(dcmread(study[0], stop_before_pixels=True).StudyInstanceUID)
     with RouterProcess(rules, tmp_path / "home", tmp_path / "log") as router:
-        wait_for(lambda: scan(port, study))
+        wait_for(lambda: router.check() and scan(port, study))
         wait_for(lambda: list((tmp_path / "home").glob("runs/*/*/run/deidentify-dicom")))
         assert router.kill() > 0  # in the middle of the pipeline, whose processes die with it
         router.start()
         wait_for(lambda: router.status("--study", uid).get("state") in {"stored", "failed", "quarantined"})
         told = router.status("--study", uid)
+        with urllib.request.urlopen(f"http://127.0.0.1:{metrics_port}/metrics") as answer:
+            metrics = answer.read().decode()
         assert router.stop() == 0
     assert told["state"] == "stored", told
     assert "the router was stopped; goes on" in {one["words"] for one in told["history"]}
-    (new,) = {one.study_uid for one in archive.query({})} - before
-    assert new != uid
-    headers = [dcmread(path) for path in archive.retrieve(new, tmp_path / "back")]
+    with Archive(archive_server.dicomweb_url) as archive:
+        assert len(archive.instances(uid)) == len(study)
+    (found,) = research.query({})
+    assert found.study_uid != uid
+    headers = [dcmread(path) for path in research.retrieve(found.study_uid, tmp_path / "back")]
     made = sorted(one.Modality for one in headers if one.Modality != "CT")
     assert (made, len(headers)) == (["OT", "SEG", "SR"], len(study) + 3)
-    refers_to_its_images(headers)
-    for file in [*(tmp_path / "back").iterdir(), tmp_path / "log", *(tmp_path / "home").glob("state.*")]:
-        content = file.read_bytes()
-        assert not [word for word in phantoms.PLANTED.values() if word.encode() in content], file.name
+    assert_it_refers_to_its_images(headers)
+    assert 'claimed_med_router_studies{state="stored"} 1.0' in metrics
+    assert "claimed_med_receiver_open_associations" in metrics
+    texts = [metrics.encode(), *(file.read_bytes() for file in traces(tmp_path))]
+    assert not [word for word in phantoms.PLANTED.values() for content in texts if word.encode() in content]
 
 
-def refers_to_its_images(headers):
+def traces(folder):
+    """Everything that a run leaves where no patient may be named."""
+    return [*(folder / "back").iterdir(), folder / "log", *(folder / "home").glob("state.*")]
+
+
+def assert_it_refers_to_its_images(headers):
     """The segmentation refers to images that are in the archive beside it."""
     (segmentation,) = [one for one in headers if one.Modality == "SEG"]
     images = {one.SOPInstanceUID for one in headers if one.Modality == "CT"}

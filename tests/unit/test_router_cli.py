@@ -1,17 +1,18 @@
 from __future__ import annotations
 
 import json
-import urllib.request
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 
 from claimed_med.cli import main
-from claimed_med.services import router_metrics
+from claimed_med.errors import ContractError
 from claimed_med.services.router import STATE
+from claimed_med.services.router_metrics import RouterCollector
+from claimed_med.services.router_receiver import settings_of
 from claimed_med.services.router_state import Arrival, State
 from claimed_med.testing import phantoms
-from claimed_med.testing.orthanc import free_port
 
 RULES = """
 [destination.pacs]
@@ -124,17 +125,23 @@ def test_status_without_a_router_is_an_error(tmp_path, capsys):
     assert "no state of a router" in capsys.readouterr().err
 
 
-def test_prometheus_gets_counts(home):
-    state, port = State(Path(home) / STATE), free_port()
-    server, thread = router_metrics.serve(state, port)
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
-            lines = answer.read().decode().splitlines()
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-        state.close()
+def test_prometheus_gets_counts_and_no_uid(home):
+    state, registry = State(Path(home) / STATE), CollectorRegistry()
+    registry.register(RouterCollector(state))
+    lines = generate_latest(registry).decode().splitlines()
+    state.close()
     assert 'claimed_med_router_studies{state="failed"} 1.0' in lines
     assert 'claimed_med_router_delivery_repeats_total{destination="pacs"} 1.0' in lines
     assert not [line for line in lines if "1.1" in line and not line.startswith("#")]
+
+
+def test_receiver_gets_the_options_of_net_serve():
+    settings, grace_s = settings_of({"aet": "ROUTER", "port": 0, "allow_aet": ["A", "B"], "max_object_mib": 2})
+    assert (settings.aet, settings.port, settings.allowed_aets) == ("ROUTER", 0, {"A", "B"})
+    assert (settings.max_object_bytes, grace_s) == (2 << 20, 10.0)
+
+
+@pytest.mark.parametrize("table", [{"colour": "red"}, {"port": "high"}, {"tls": 3}])
+def test_option_that_the_receiver_does_not_have_is_refused(table):
+    with pytest.raises(ContractError, match="the table receiver is wrong"):
+        settings_of(table)

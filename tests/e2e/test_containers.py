@@ -132,8 +132,9 @@ def test_the_image_answers_with_the_contracts_of_its_components(cpu):
 def test_labels_name_the_revision_the_base_and_the_contracts(cpu):
     config = json.loads(containers.run("image", "inspect", cpu).stdout)[0]["Config"]
     labels = config["Labels"]
-    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    assert labels["org.opencontainers.image.revision"].removesuffix("-dirty") == head.strip()
+    revision = labels["org.opencontainers.image.revision"].removesuffix("-dirty")
+    words = ["git", "diff", "--stat", revision, "HEAD", "--", "claimed_med", "docker", "pyproject.toml"]
+    assert subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True).stdout == ""
     base = json.loads(containers.run("image", "inspect", containers.base()).stdout)[0]["Id"]
     assert labels["org.opencontainers.image.base.digest"] == base
     assert {"name": "segment-body", "version": "1.0.0"} in json.loads(labels["org.claimed-med.contracts"])

@@ -29,6 +29,7 @@ REPOSITORY = "localhost/claimed-med"
 PIP = "pip==25.3"
 PYTHON = "3.11"  # of the base image
 _LABEL = "org.claimed-med"
+_MADE_OF = ("claimed_med", "datasets", "pipelines", "pyproject.toml", "docker")
 
 
 def main() -> int:
@@ -184,14 +185,14 @@ def digest_of(files: list[Path], labels: dict[str, str]) -> str:
 
 
 def revision() -> str:
-    """The git commit, with `-dirty` when the sources differ from it."""
-    commit = _git("rev-parse", "HEAD")
-    return commit + ("-dirty" if commit and _git("status", "--porcelain", "claimed_med", "pyproject.toml") else "")
+    """The last git commit that changed what images are made of, with `-dirty` when the sources differ from it."""
+    commit = _git("log", "-1", "--format=%H", "--", *_MADE_OF)
+    return commit + ("-dirty" if commit and _git("status", "--porcelain", "--", *_MADE_OF) else "")
 
 
 def commit_time() -> str:
-    """The time of the commit in seconds since 1970: nothing in an image is younger."""
-    return _git("log", "-1", "--format=%ct") or "0"
+    """The time of that commit in seconds since 1970: nothing in an image is younger."""
+    return _git("log", "-1", "--format=%ct", "--", *_MADE_OF) or "0"
 
 
 def lock() -> int:

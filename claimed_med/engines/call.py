@@ -20,6 +20,7 @@ _ENGINE_SPEAKS, _SIGNALLED, _LAST = 125, 128, 193  # 125-127 are the container e
 _LONGEST = 300  # of what the container engine said
 _HARDENED = (
     "--rm",
+    "--init",  # or the task would be process 1, which no signal of its own ends and which must bury orphans
     "--pull=never",
     "--log-driver=none",
     "--read-only",

@@ -214,7 +214,7 @@ def _give(uid: int, gid: int, *folders: Path) -> None:
     """Make folders a user's, where the engine is root; otherwise they are ours and the container's user is we."""
     if os.getuid() != 0:
         return
-    for folder in folders:
+    for folder in (one for one in folders if one.is_dir()):
         os.chown(folder, uid, gid)
         for parent, names, files in os.walk(folder):
             for name in (*names, *files):

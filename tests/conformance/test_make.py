@@ -8,7 +8,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-TARGETS = ["help", "demo", "test", "check", "generate", "bench", "docs", "soak"]
+TARGETS = [
+    "help",
+    "demo",
+    "test",
+    "check",
+    "generate",
+    "bench",
+    "docs",
+    "soak",
+    "image",
+    "container",
+    "system-container",
+]
 
 
 def make(*words):

@@ -16,6 +16,7 @@ import yaml
 from kfp import compiler, components, dsl
 
 from claimed_med import lineage, registry
+from claimed_med.dicom.web import Archive
 from claimed_med.engines.cache import Cache
 from claimed_med.engines.container import ContainerRunner
 from claimed_med.engines.ir import load
@@ -23,6 +24,7 @@ from claimed_med.engines.local import LocalEngine
 from claimed_med.engines.report import Report
 from claimed_med.errors import EngineError
 from claimed_med.payload import digest_files, files_below, folder_digest
+from claimed_med.pipeline_cli import find
 from claimed_med.provenance.verify import verify
 from claimed_med.targets.kfp import render
 from claimed_med.testing import containers, phantoms
@@ -132,8 +134,9 @@ def test_the_image_answers_with_the_contracts_of_its_components(cpu):
 def test_labels_name_the_revision_the_base_and_the_contracts(cpu):
     config = json.loads(containers.run("image", "inspect", cpu).stdout)[0]["Config"]
     labels = config["Labels"]
-    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    assert labels["org.opencontainers.image.revision"].removesuffix("-dirty") == head.strip()
+    revision = labels["org.opencontainers.image.revision"].removesuffix("-dirty")
+    words = ["git", "diff", "--stat", revision, "HEAD", "--", "claimed_med", "docker", "pyproject.toml"]
+    assert subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True).stdout == ""
     base = json.loads(containers.run("image", "inspect", containers.base()).stdout)[0]["Id"]
     assert labels["org.opencontainers.image.base.digest"] == base
     assert {"name": "segment-body", "version": "1.0.0"} in json.loads(labels["org.claimed-med.contracts"])
@@ -305,6 +308,72 @@ def test_an_image_that_is_not_here_or_carries_something_else_is_refused_before_a
         with pytest.raises(EngineError, match=words):
             start(tmp_path / "changed.yaml", tmp_path / "run", path=str(tmp_path))
         assert not list(tmp_path.glob("run/*/*"))
+
+
+# --- all images
+
+
+@pytest.mark.slow
+def test_every_image_builds_and_says_what_it_is(images):
+    wanted = {registry.get(name).contract.image for name in registry.names()}
+    assert wanted <= set(images)
+    for name, reference in images.items():
+        listed = json.loads(containers.run("run", "--rm", *containers.HARDENED, reference, "list", "--json").stdout)
+        contracts = [one for one in (registry.get(n).contract for n in registry.names()) if one.image == name]
+        assert listed == json.loads(json.dumps([one.as_dict() for one in contracts]))
+        check_bill(name)
+
+
+@pytest.mark.slow
+def test_the_weights_lie_in_the_image_and_in_its_bill(images):
+    from claimed_med.models.brain import weights_digest
+
+    models = [one for one in check_bill("torch") if one["type"] == "machine-learning-model"]
+    assert [one["hashes"][0]["content"] for one in models] == [weights_digest()]
+
+
+@pytest.mark.slow
+def test_a_network_in_its_image_gives_the_bytes_of_the_plain_process(images, data, tmp_path):
+    source = data / "mr_t1_siemens_head"
+    boxed = hardened(images["torch"], tmp_path, source, "segment-brain", "--series")
+    free = plain("segment-brain", "--series", source, tmp_path / "plain")
+    assert len(payloads(free)) == 1
+    assert payloads(boxed) == payloads(free)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("folder", ["mr_t1_siemens_head", "ct_body_siemens_j2k"])
+def test_segment_and_report_by_container_gives_the_same_seg_and_sr(images, data, tmp_path, folder):
+    ir = find("segment_and_report", ".yaml")
+    assert start(ir, tmp_path / "boxed", path=str(data / folder))[0] == 0
+    assert start(ir, tmp_path / "free", isolation="process", path=str(data / folder))[0] == 0
+    boxed, free = payloads(tmp_path / "boxed"), payloads(tmp_path / "free")
+    assert boxed == free
+    made = {Path(port).name for port in boxed}
+    assert {"segmentation", "measurements", "capture", "validation"} <= made
+
+
+@pytest.mark.slow
+@pytest.mark.orthanc
+def test_what_talks_to_an_archive_gives_the_bytes_of_the_plain_process(
+    images, archive_server, monkeypatch, data, tmp_path
+):
+    stored = Archive(archive_server.dicomweb_url).store([data / "ct_head_philips_5mm" / f"I{n}" for n in range(10, 15)])
+    assert {one.status for one in stored} == {"stored"}
+    words = ["run", "fetch-studies", "--url", archive_server.dicomweb_url]
+    monkeypatch.setenv("CLAIMED_MED_CONTAINER_NETWORK", "host")
+
+    @dsl.pipeline(name="fetch")
+    def fetch(url: str):
+        ours("fetch-studies")(url=url).set_caching_options(False)
+
+    ir = compiled(fetch, tmp_path)
+    code, _ = start(ir, tmp_path / "boxed", url=archive_server.dicomweb_url)
+    assert code == 0, logs(tmp_path / "boxed")
+    subprocess.run([sys.executable, "-m", "claimed_med", *words, "--out", str(tmp_path / "free")], check=True)
+    boxed, free = (payloads(tmp_path / name) for name in ("boxed/fetch-studies", "free"))
+    assert boxed == free
+    assert len(list((tmp_path / "boxed").rglob("*.dcm"))) == 5
 
 
 # --- containers of others

@@ -7,7 +7,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from claimed_med.targets import elyra
+from claimed_med.pipeline_cli import main as pipeline
 
 ABSENT = "Elyra is absent (make engines)"
 _RUNTIME = "local"
@@ -49,7 +49,7 @@ class Elyra:
         }
         for name in ("data", "config", "runtime"):
             (folder / name).mkdir(parents=True, exist_ok=True)
-        write_catalogs(folder / "data", components)
+        pipeline(["catalog", "--data", str(folder / "data"), "--components", str(components)])
 
     def add_runtime(self) -> None:
         """A runtime configuration, which export asks for; nothing is contacted."""
@@ -80,15 +80,3 @@ class Elyra:
             text=True,
             check=False,
         )
-
-
-def write_catalogs(data: Path, components: Path) -> list[Path]:
-    """Register every category of components below Jupyter's data folder; the written files."""
-    target = data / "metadata" / "component-catalogs"
-    target.mkdir(parents=True, exist_ok=True)
-    written = []
-    for folder in sorted(path for path in components.iterdir() if path.is_dir()):
-        file = target / f"claimed_med_{folder.name}.json"
-        file.write_text(elyra.catalog(folder.name, str(folder.resolve())), encoding="utf-8")
-        written.append(file)
-    return written

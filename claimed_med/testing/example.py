@@ -112,7 +112,7 @@ def _served(value: Any) -> Any:
     if isinstance(value, str) and value.startswith("@") and ":" in value:
         name, _, port = value[1:].partition(":")
         return (example_of(registry.get(name)).first.out / port).read_text(encoding="utf-8")
-    if value not in {"@dicomweb", "@dimse", "@study"}:
+    if not isinstance(value, str) or value not in {"@dicomweb", "@dimse", "@study"}:
         return value
     server, study = _server()
     return {

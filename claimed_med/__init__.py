@@ -24,6 +24,7 @@ from claimed_med.errors import (
 )
 from claimed_med.handle import Handle
 from claimed_med.handles import (
+    Asset,
     Decision,
     DicomCapture,
     DicomCollection,
@@ -40,6 +41,7 @@ from claimed_med.handles import (
 )
 
 __all__ = [
+    "Asset",
     "ClaimedMedError",
     "ContractError",
     "Decision",

@@ -17,6 +17,7 @@ from claimed_med.handles import DicomReport as DicomReport
 from claimed_med.handles import DicomSegmentation as DicomSegmentation
 from claimed_med.handles import DicomSeries as DicomSeries
 from claimed_med.handles import DicomStudy as DicomStudy
+from claimed_med.plain_handles import Asset as Asset
 from claimed_med.plain_handles import Decision as Decision
 from claimed_med.plain_handles import ModelBundle as ModelBundle
 from claimed_med.plain_handles import Nifti as Nifti
@@ -24,12 +25,16 @@ from claimed_med.plain_handles import Picture as Picture
 from claimed_med.plain_handles import Report as Report
 from claimed_med.plain_handles import Table as Table
 
-__all__: list[str] = ['ClaimedMedError', 'ContractError', 'Decision', 'DicomCapture', 'DicomCollection', 'DicomMap', 'DicomReport', 'DicomSegmentation', 'DicomSeries', 'DicomStudy', 'EngineError', 'Handle', 'InputError', 'MissingDependencyError', 'ModelBundle', 'ModelError', 'Nifti', 'OutputError', 'Picture', 'RefusedError', 'Report', 'Table']
+__all__: list[str] = ['Asset', 'ClaimedMedError', 'ContractError', 'Decision', 'DicomCapture', 'DicomCollection', 'DicomMap', 'DicomReport', 'DicomSegmentation', 'DicomSeries', 'DicomStudy', 'EngineError', 'Handle', 'InputError', 'MissingDependencyError', 'ModelBundle', 'ModelError', 'Nifti', 'OutputError', 'Picture', 'RefusedError', 'Report', 'Table']
 
 class _BlessModelOutputs(NamedTuple):
     decision: Decision
     reasons: Report
     verdict: str
+
+class _CatalogArchiveOutputs(NamedTuple):
+    catalog: Table
+    counts: Report
 
 class _CheckDeidentificationOutputs(NamedTuple):
     decision: Decision
@@ -74,6 +79,10 @@ class _ImportXraysOutputs(NamedTuple):
     labels: Table
     findings: Report
 
+class _LoadAssetOutputs(NamedTuple):
+    asset: Asset
+    origin: Report
+
 class _LoadFolderOutputs(NamedTuple):
     collection: DicomCollection
     findings: Report
@@ -97,6 +106,10 @@ class _MeasureBiasOverTimeOutputs(NamedTuple):
 class _MeasureDriftOutputs(NamedTuple):
     drift: Report
     n_drifted: int
+
+class _MeasureTrendsOutputs(NamedTuple):
+    trends: Table
+    summary: Report
 
 class _MitigateBiasOutputs(NamedTuple):
     summary: Report
@@ -123,6 +136,10 @@ class _SplitCohortOutputs(NamedTuple):
     split: Table
     leakage: Report
 
+class _StoreAssetOutputs(NamedTuple):
+    receipt: Report
+    digest: str
+
 class _TrainClassifierOutputs(NamedTuple):
     bundle: ModelBundle
     training: Report
@@ -147,6 +164,20 @@ def bless_model(bundle: ModelBundle, performance: Report, fairness: Report, expl
         decision: The verdict on this payload digest, with digest and signature of the policy.
         reasons: Every requirement with figure, limit and outcome.
         verdict: `blessed` or `refused`.
+    """
+    ...
+
+def catalog_archive(*, path: str = '', time_grain: Literal['year', 'month', 'day'] = 'month', engine: Literal['local', 'spark'] = 'local') -> _CatalogArchiveOutputs:
+    """Catalogue the headers of an archive as a table.
+
+    Args:
+        path: Folder of DICOM files, any tree.
+        time_grain: How exact the date of a study is kept.
+        engine: `local` for a pool of processes, `spark` for the cluster that SPARK_MASTER names (without: this machine).
+
+    Returns:
+        catalog: sop_uid, series_uid, study_uid, patient_key, modality, scanner, site, study_time, geometry, dose, size.
+        counts: Rows by modality, scanner and site, and how many files were left out, by reason.
     """
     ...
 
@@ -215,6 +246,20 @@ def convert_from_nifti(nifti: Nifti, reference: DicomSeries, /) -> DicomSeries:
 
     Returns:
         converted: Derived images, one a slice, that refer to the reference.
+    """
+    ...
+
+def convert_table(table: Table, /, *, form: Literal['parquet', 'csv'] = 'parquet', text_columns: list[str] = [], engine: Literal['local', 'spark'] = 'local') -> Table:
+    """Convert a table between Parquet and CSV.
+
+    Args:
+        table: One file, Parquet or CSV with a head line.
+        form: What is written.
+        text_columns: Columns of a CSV file that are text whatever they look like.
+        engine: `local`, or `spark` for the cluster that SPARK_MASTER names (without: this machine).
+
+    Returns:
+        converted: The same rows in the other form.
     """
     ...
 
@@ -398,6 +443,19 @@ def link_identities(files: DicomCollection, /, *, profile: str = 'research') -> 
 
     Returns:
         links: The sealed table of each patient.
+    """
+    ...
+
+def load_asset(*, store: str = '', digest: str = '') -> _LoadAssetOutputs:
+    """Fetch a result by its content.
+
+    Args:
+        store: Folder, or `s3://bucket/prefix`; credentials as the client reads them from the environment.
+        digest: What `store-asset` gave.
+
+    Returns:
+        asset: The payload as it was stored.
+        origin: The lineage record that it was stored with.
     """
     ...
 
@@ -614,6 +672,24 @@ def measure_segments(series: DicomSeries, segmentation: DicomSegmentation, /) ->
 
     Returns:
         measurements: TID 1500 report (Comprehensive 3D SR) that refers to SEG and series.
+    """
+    ...
+
+def measure_trends(table: Table, /, *, time_column: str = 'study_time', group_columns: list[str] = ['site', 'scanner'], value_columns: list[str] = [], count_column: str = '', period: Literal['year', 'month', 'day'] = 'month', engine: Literal['local', 'spark'] = 'local') -> _MeasureTrendsOutputs:
+    """Measure how values of a table change over time.
+
+    Args:
+        table: One row a measurement; times as `2024`, `2024-03` or `2024-03-17`.
+        time_column: Column with the times; rows without one are counted and left out.
+        group_columns: Columns that make the groups; none for one group.
+        value_columns: Columns with numbers; none for counts only.
+        count_column: Count different values of this column (`study_uid`) in place of rows.
+        period: Length of a period.
+        engine: `local`, or `spark` for the cluster that SPARK_MASTER names (without: this machine).
+
+    Returns:
+        trends: One row a group, period and value: n, mean, sd, low, high.
+        summary: For each group and value: slope per period, its p value, first and last period.
     """
     ...
 
@@ -837,6 +913,19 @@ def split_cohort(cohort: Table, /, *, train_fraction: float = 0.6, validation_fr
     Returns:
         split: The cohort with its column `split`: train, validation or test.
         leakage: Patients (sites) in more than one part, which is none; counts of every part by label and stratum.
+    """
+    ...
+
+def store_asset(asset: Asset, /, *, store: str = '') -> _StoreAssetOutputs:
+    """Store a result by its content.
+
+    Args:
+        asset: What is stored.
+        store: Folder, or `s3://bucket/prefix`; credentials as the client reads them from the environment.
+
+    Returns:
+        receipt: Digest, files and bytes.
+        digest: The address: give it to `load-asset`.
     """
     ...
 

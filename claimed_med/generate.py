@@ -1,7 +1,7 @@
 """`claimed-med generate [--check]`: write everything that is derived from the contracts, or tell what is out of date.
 
 Derived are `components/<category>/<name>/component.yaml`, `docs/components/*.md`, the table in README.md, the stub
-`claimed_med/__init__.pyi` and, where kfp is installed, the compiled pipelines. Standard library only at the top.
+`claimed_med/__init__.pyi`, the pipelines for Elyra and, where kfp is installed, the compiled ones. Standard library only at the top.
 """
 
 from __future__ import annotations
@@ -45,6 +45,11 @@ def main(words: Sequence[str]) -> int:
     stale_pipelines = [path for path, text in pipelines.items() if not _holds(root / path, text)]
     if not arguments.check:
         _write(root, pipelines, stale_pipelines)
+    drawn = canvases(root)
+    stale_pipelines += [path for path, text in drawn.items() if not _holds(root / path, text)]
+    pipelines |= drawn
+    if not arguments.check:
+        _write(root, drawn, [path for path, text in drawn.items() if not _holds(root / path, text)])
         print(f"{len(stale + stale_pipelines)} of {len(wanted | pipelines)} generated files written")
     elif stale + stale_pipelines:
         names = ", ".join(path.as_posix() for path in stale + stale_pipelines)
@@ -92,6 +97,20 @@ def compiled(root: Path) -> dict[Path, str]:
     from claimed_med.engines.compile import compile_text
 
     return {path.with_suffix(".yaml").relative_to(root): compile_text(path) for path in sources}
+
+
+def canvases(root: Path) -> dict[Path, str]:
+    """The pipelines for Elyra's editor, made of the compiled ones: path relative to the checkout -> text."""
+    from claimed_med.engines.flatten import flatten
+    from claimed_med.engines.ir import load
+    from claimed_med.targets import elyra
+
+    known = {one.name: one for one in contracts()}
+    found = {}
+    for path in sorted((root / "pipelines").glob("[!_]*.yaml")):
+        plan = flatten(load(path))
+        found[path.with_suffix(".pipeline").relative_to(root)] = elyra.render(plan, known)
+    return found
 
 
 def eager_names() -> dict[str, str]:

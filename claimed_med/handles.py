@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from claimed_med.errors import InputError
 from claimed_med.handle import Handle
 from claimed_med.payload import LINEAGE, UNITS, VOLUME, files_below
-from claimed_med.plain_handles import BLESSED, REFUSED, Decision, ModelBundle, Nifti, Picture, Report, Table
+from claimed_med.plain_handles import BLESSED, REFUSED, Asset, Decision, ModelBundle, Nifti, Picture, Report, Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,6 +26,7 @@ __all__ = [
     "BLESSED",
     "KINDS",
     "REFUSED",
+    "Asset",
     "Decision",
     "DicomCapture",
     "DicomCollection",
@@ -264,5 +265,6 @@ KINDS: dict[str, type[Handle]] = {
         Report,
         ModelBundle,
         Decision,
+        Asset,
     )
 }

@@ -76,12 +76,15 @@ def main(words: list[str]) -> int:
     make.add_argument("--target", choices=TARGETS, default="", help="print it for that engine (without: as it is kept)")
     make.add_argument("--set", action="append", default=[], metavar="PARAM=VALUE", help="with --target: a default")
     make.add_argument("--platform", type=Path, default=None, metavar="TOML", help="what the site says of its cluster")
+    drawers = commands.add_parser("catalog", help="write the component catalogues that Elyra's palette shows")
+    drawers.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="Jupyter's data folder")
+    drawers.add_argument("--components", type=Path, default=_components(), metavar="FOLDER", help="components/")
     when = commands.add_parser("when", help=f"end with 0 when a condition holds, with {SKIPPED} when not; for scripts")
     when.add_argument("condition", help="as compiled: int(inputs.parameter_values['x']) > 0")
     when.add_argument("--json", action="store_true", help='print {"holds": true or false} and end with 0')
     when.add_argument("values", nargs="*", metavar="NAME=VALUE")
     arguments = parser.parse_args(words)
-    actions = {"list": _list, "show": _show, "run": _run, "compile": _compile, "when": _when}
+    actions = {"list": _list, "show": _show, "run": _run, "compile": _compile, "when": _when, "catalog": _catalog}
     return actions[arguments.command](arguments)
 
 
@@ -114,6 +117,26 @@ def find(name: str, suffix: str) -> Path:
     raise EngineError(
         "pipeline", "there is no such pipeline", got=repr(Path(name).name), allowed=", ".join(names()) or "none"
     )
+
+
+def _components() -> Path:
+    return Path(__file__).resolve().parent.parent / "components"
+
+
+def _catalog(arguments: argparse.Namespace) -> int:
+    from claimed_med.payload import write_atomic
+    from claimed_med.targets import elyra
+
+    source: Path = arguments.components.resolve()
+    folders = sorted({path.parent.parent for path in source.glob("*/*/component.yaml")})
+    if not folders:
+        raise EngineError("pipeline", "there are no components there", do="name the folder components/ of a checkout")
+    target = arguments.data / "metadata" / "component-catalogs"
+    target.mkdir(parents=True, exist_ok=True)
+    for folder in folders:
+        write_atomic(target / f"claimed_med_{folder.name}.json", elyra.catalog(folder.name, str(folder)))
+    print(f"wrote {len(folders)} catalogues")
+    return 0
 
 
 def _list(_: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from claimed_med.errors import InputError
 from claimed_med.handle import Handle
+from claimed_med.payload import LINEAGE, files_below
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -165,6 +166,22 @@ class ModelBundle(Handle):
         from claimed_med.models.bundle import read
 
         return read(self.root())
+
+
+class Asset(Handle):
+    """Anything that a port holds, as files; for components that store and fetch without looking inside."""
+
+    per_unit = False
+
+    def payload(self) -> dict[str, Path | bytes]:
+        """Every file but the record, units and their table included.
+
+        Raises:
+            InputError: The path does not exist.
+        """
+        if self.path is None or self.path.is_file():
+            return super().payload()
+        return {name: path for name, path in files_below(self.path).items() if name != LINEAGE}
 
 
 class Decision(Handle):

@@ -42,20 +42,27 @@ def is_given() -> bool:
     return bool(os.environ.get(ENVIRONMENT, "") or os.environ.get(FILE, ""))
 
 
-def keyed_hash(kind: str, value: str | bytes) -> str:
-    """HMAC-SHA256 of a value under the secret, in hex; the same value of two kinds gives two hashes."""
+def keyed_hash(kind: str, value: str | bytes, key: bytes = b"") -> str:
+    """HMAC-SHA256 of a value, in hex; the same value of two kinds gives two hashes.
+
+    Args:
+        kind: What the value is.
+        value: The value.
+        key: The secret where it is known already; otherwise this project's.
+    """
     content = value if isinstance(value, bytes) else value.encode()
-    return hmac.new(secret(), f"{kind}\0".encode() + content, hashlib.sha256).hexdigest()
+    return hmac.new(key or secret(), f"{kind}\0".encode() + content, hashlib.sha256).hexdigest()
 
 
-def pseudonym(kind: str, value: str) -> str:
+def pseudonym(kind: str, value: str, key: bytes = b"") -> str:
     """A name that cannot be turned back without the secret: 16 hex of HMAC-SHA256(secret, kind and value).
 
     Args:
         kind: What the value is (`patient`, `site`): the same value of two kinds gets two names.
         value: The real name.
+        key: The secret where it is known already.
     """
-    return keyed_hash(kind, value)[:16]
+    return keyed_hash(kind, value, key)[:16]
 
 
 def signature(text: str) -> str:

@@ -29,6 +29,7 @@ FITS = {
     ("DicomCapture", "DicomCollection"),
     ("DicomMap", "DicomCollection"),
 }
+ANYTHING = "Asset"
 
 
 def compile_text(source: Path) -> str:
@@ -101,6 +102,7 @@ def _faults(pipeline: Pipeline, dag: Mapping[str, Any], entered: Mapping[str, st
             if (
                 kind
                 and kind != port.kind
+                and ANYTHING not in {kind, port.kind}
                 and not ((kind, port.kind) in FITS and (contract.over or port.kind != "DicomSeries"))
             ):
                 yield f"{path}{name}: port {port.name} takes a {port.kind}; got a {kind}"

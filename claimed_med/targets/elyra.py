@@ -104,7 +104,7 @@ def _id(plan: Plan, place: str) -> str:
 
 def _parameter(one: Parameter) -> dict[str, Any]:
     kind = _TYPES.get(as_json_type(one), "String")
-    value = default_of(one) if kind != "String" else one.default
+    value = default_of(one) if kind != "String" else _pasted(one.default)
     empty = {"Integer": 0, "Float": 0.0, "Bool": False}.get(kind, "")
     return {
         "name": one.name,
@@ -112,6 +112,11 @@ def _parameter(one: Parameter) -> dict[str, Any]:
         "default_value": {"type": kind, "value": empty if value is None else value},
         "required": False,
     }
+
+
+def _pasted(text: str | None) -> str | None:
+    """A text that survives being pasted between double quotes, which is what Elyra's export does with defaults."""
+    return None if text is None else text.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _node(step: Step, plan: Plan, contract: Contract) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 An example value of an input port (or of a Location setting) is the name of a phantom; or `component:port`, the output
 of that component on its own example; or `./folder`, a folder beside the component's file. A setting that names a
 server says `@dicomweb` or `@dimse`: an Orthanc that holds the phantom `collection`; `@study` is a study of it;
-`@predictions` is the record of a model that does not exist. The input is copied into a folder whose name is a made-up
-patient's, as in hospitals.
+`@predictions` is the record of a model that does not exist; `@component:port` the text of a value that a component gave
+on its own example. The input is copied into a folder whose name is a made-up patient's, as in hospitals.
 """
 
 from __future__ import annotations
@@ -112,6 +112,9 @@ def _served(value: Any) -> Any:
     """The value of a setting; what starts with @ stands for a server that is started now."""
     if value == "@predictions":
         return str(predictions.record(new_folder() / "predictions.sqlite"))
+    if isinstance(value, str) and value.startswith("@") and ":" in value:
+        name, _, port = value[1:].partition(":")
+        return (example_of(registry.get(name)).first.out / port).read_text(encoding="utf-8")
     if not isinstance(value, str) or value not in {"@dicomweb", "@dimse", "@study"}:
         return value
     server, study = _server()

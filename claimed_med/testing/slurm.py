@@ -12,6 +12,7 @@ import secrets
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,7 +39,7 @@ def slurm(folder: Path, *, cores: int = 0) -> Iterator[Path]:
     """Start a cluster of one node, and stop it at the end of the block.
 
     Args:
-        folder: For configuration, state and logs; other users must be able to enter it.
+        folder: For configuration, state and logs.
         cores: Of the node; 0 for those of this machine.
 
     Yields:
@@ -52,12 +53,15 @@ def slurm(folder: Path, *, cores: int = 0) -> Iterator[Path]:
         raise MissingDependencyError("slurm", ABSENT)
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "slurm.conf"
-    file.write_text(_configuration(folder, cores or os.cpu_count() or 1))
+    shared = Path(tempfile.mkdtemp(prefix="claimed-med-munge-"))
+    shared.chmod(0o755)  # the user of munge must be able to enter it, which may not be so below `folder`
+    file.write_text(_configuration(folder, shared, cores or os.cpu_count() or 1))
     for name in ("state", "spool"):
         (folder / name).mkdir(exist_ok=True)
     environment = {**os.environ, "SLURM_CONF": str(file)}
     with contextlib.ExitStack() as stack:
-        socket_file = stack.enter_context(_munged(folder))
+        stack.callback(shutil.rmtree, shared, ignore_errors=True)
+        socket_file = stack.enter_context(_munged(shared))
         for words in (["slurmctld", "-D", "-i"], ["slurmd", "-D"]):
             log = stack.enter_context((folder / f"{words[0]}.log").open("ab"))
             process = subprocess.Popen(
@@ -73,7 +77,7 @@ def _munged(folder: Path) -> Iterator[Path]:
     """Start the daemon of munge, which refuses to run as root and in folders that others may write."""
     user = pwd.getpwnam("munge")
     home = folder / "munge"
-    home.mkdir(mode=0o755, exist_ok=True)
+    home.mkdir(mode=0o755)
     key = home / "key"
     key.write_bytes(secrets.token_bytes(128))
     key.chmod(0o600)
@@ -114,7 +118,7 @@ def _wait(environment: dict[str, str], socket_file: Path) -> None:
     raise EngineError("slurm", "the node does not come up", got=told[-200:] or "nothing")
 
 
-def _configuration(folder: Path, cores: int) -> str:
+def _configuration(folder: Path, shared: Path, cores: int) -> str:
     node = socket.gethostname().partition(".")[0]
     lines = {
         "ClusterName": "claimed-med",
@@ -124,10 +128,11 @@ def _configuration(folder: Path, cores: int) -> str:
         "SlurmUser": "root",
         "SlurmdUser": "root",
         "AuthType": "auth/munge",
-        "AuthInfo": f"socket={folder / 'munge' / 'socket'}",
+        "AuthInfo": f"socket={shared / 'munge' / 'socket'}",
         "CryptoType": "crypto/munge",
         "StateSaveLocation": folder / "state",
         "SlurmdSpoolDir": folder / "spool",
+        "SlurmdParameters": "config_overrides",  # as many cores as are asked for
         "SlurmctldPidFile": folder / "slurmctld.pid",
         "SlurmdPidFile": folder / "slurmd.pid",
         "ProctrackType": "proctrack/linuxproc",

@@ -7,435 +7,352 @@ from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperato
 from airflow.sdk import DAG, Param
 
 PARAMS = {
-    "run_folder": Param(type="string", description="Folder of this run, where every worker sees it."),
-    "ct_rule": Param(
-        'Modality == "CT" and not ImageType ~ "LOCALIZER"',
-        type="string",
-        description="Which series are given to the body algorithm.",
-    ),
-    "min_slices": Param(3, type="integer", description="Fewest slices of a volume."),
-    "mr_rule": Param(
-        'Modality == "MR" and NumberOfSlices >= 16 and (BodyPartExamined ~ "head|brain" or not BodyPartExamined exists)',
-        type="string",
-        description="Which series are given to the brain network.",
-    ),
-    "path": Param("/data/studies", type="string", description="Folder of DICOM studies, any tree."),
+    'run_folder': Param(type='string', description='Folder of this run, where every worker sees it.'),
+    'ct_rule': Param('Modality == "CT" and not ImageType ~ "LOCALIZER"', type='string', description='Which series are given to the body algorithm.'),
+    'min_slices': Param(3, type='integer', description='Fewest slices of a volume.'),
+    'mr_rule': Param('Modality == "MR" and NumberOfSlices >= 16 and (BodyPartExamined ~ "head|brain" or not BodyPartExamined exists)', type='string', description='Which series are given to the brain network.'),
+    'path': Param('/data/studies', type='string', description='Folder of DICOM studies, any tree.'),
 }
-ENVIRONMENT = {
-    "CLAIMED_MED_ENGINE": "airflow",
-    "RUN_FOLDER": "{{ params.run_folder }}",
-    "PARAMETER_ct_rule": "{{ params.ct_rule }}",
-    "PARAMETER_min_slices": "{{ params.min_slices }}",
-    "PARAMETER_mr_rule": "{{ params.mr_rule }}",
-    "PARAMETER_path": "{{ params.path }}",
-}
-POD = {
-    "cpu": {
-        "metadata": {"labels": {"app.kubernetes.io/managed-by": "claimed-med"}},
-        "spec": {
-            "restartPolicy": "Never",
-            "automountServiceAccountToken": False,
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": 1000,
-                "fsGroup": 1000,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
-            "containers": [
-                {
-                    "name": "base",
-                    "env": [
-                        {"name": "HOME", "value": "/tmp"},
-                        {"name": "CLAIMED_MED_ENGINE", "value": "airflow"},
-                        {
-                            "name": "CLAIMED_MED_IMAGE_DIGEST",
-                            "value": "sha256:0000000000000000000000000000000000000000000000000000000000000000",
-                        },
-                        {
-                            "name": "CLAIMED_MED_SECRET",
-                            "valueFrom": {"secretKeyRef": {"name": "claimed-med", "key": "secret"}},
-                        },
-                    ],
-                    "securityContext": {
-                        "allowPrivilegeEscalation": False,
-                        "readOnlyRootFilesystem": True,
-                        "capabilities": {"drop": ["ALL"]},
-                    },
-                    "volumeMounts": [
-                        {"name": "work", "mountPath": "/work"},
-                        {"name": "tmp", "mountPath": "/tmp"},
-                        {"name": "data", "mountPath": "/data", "readOnly": True},
-                    ],
-                }
-            ],
-            "volumes": [
-                {"name": "work", "persistentVolumeClaim": {"claimName": "claimed-med-work"}},
-                {"name": "tmp", "emptyDir": {"sizeLimit": "4Gi"}},
-                {"name": "data", "persistentVolumeClaim": {"claimName": "claimed-med-data", "readOnly": True}},
-            ],
-        },
-    },
-    "torch": {
-        "metadata": {"labels": {"app.kubernetes.io/managed-by": "claimed-med"}},
-        "spec": {
-            "restartPolicy": "Never",
-            "automountServiceAccountToken": False,
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": 1000,
-                "fsGroup": 1000,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
-            "containers": [
-                {
-                    "name": "base",
-                    "env": [
-                        {"name": "HOME", "value": "/tmp"},
-                        {"name": "CLAIMED_MED_ENGINE", "value": "airflow"},
-                        {
-                            "name": "CLAIMED_MED_IMAGE_DIGEST",
-                            "value": "sha256:1111111111111111111111111111111111111111111111111111111111111111",
-                        },
-                        {
-                            "name": "CLAIMED_MED_SECRET",
-                            "valueFrom": {"secretKeyRef": {"name": "claimed-med", "key": "secret"}},
-                        },
-                    ],
-                    "securityContext": {
-                        "allowPrivilegeEscalation": False,
-                        "readOnlyRootFilesystem": True,
-                        "capabilities": {"drop": ["ALL"]},
-                    },
-                    "volumeMounts": [
-                        {"name": "work", "mountPath": "/work"},
-                        {"name": "tmp", "mountPath": "/tmp"},
-                        {"name": "data", "mountPath": "/data", "readOnly": True},
-                    ],
-                }
-            ],
-            "volumes": [
-                {"name": "work", "persistentVolumeClaim": {"claimName": "claimed-med-work"}},
-                {"name": "tmp", "emptyDir": {"sizeLimit": "4Gi"}},
-                {"name": "data", "persistentVolumeClaim": {"claimName": "claimed-med-data", "readOnly": True}},
-            ],
-            "nodeSelector": {"gpu": "a100"},
-            "tolerations": [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}],
-        },
-    },
-}
+ENVIRONMENT = {'CLAIMED_MED_ENGINE': 'airflow',
+ 'RUN_FOLDER': '{{ params.run_folder }}',
+ 'PARAMETER_ct_rule': '{{ params.ct_rule }}',
+ 'PARAMETER_min_slices': '{{ params.min_slices }}',
+ 'PARAMETER_mr_rule': '{{ params.mr_rule }}',
+ 'PARAMETER_path': '{{ params.path }}'}
+POD = {'cpu': {'metadata': {'labels': {'app.kubernetes.io/managed-by': 'claimed-med'}},
+         'spec': {'restartPolicy': 'Never',
+                  'automountServiceAccountToken': False,
+                  'securityContext': {'runAsNonRoot': True,
+                                      'runAsUser': 1000,
+                                      'fsGroup': 1000,
+                                      'seccompProfile': {'type': 'RuntimeDefault'}},
+                  'containers': [{'name': 'base',
+                                  'env': [{'name': 'HOME', 'value': '/tmp'},
+                                          {'name': 'CLAIMED_MED_ENGINE', 'value': 'airflow'},
+                                          {'name': 'CLAIMED_MED_IMAGE_DIGEST',
+                                           'value': 'sha256:0000000000000000000000000000000000000000000000000000000000000000'},
+                                          {'name': 'CLAIMED_MED_SECRET',
+                                           'valueFrom': {'secretKeyRef': {'name': 'claimed-med',
+                                                                          'key': 'secret'}}}],
+                                  'securityContext': {'allowPrivilegeEscalation': False,
+                                                      'readOnlyRootFilesystem': True,
+                                                      'capabilities': {'drop': ['ALL']}},
+                                  'volumeMounts': [{'name': 'work', 'mountPath': '/work'},
+                                                   {'name': 'tmp', 'mountPath': '/tmp'},
+                                                   {'name': 'data',
+                                                    'mountPath': '/data',
+                                                    'readOnly': True}]}],
+                  'volumes': [{'name': 'work', 'persistentVolumeClaim': {'claimName': 'claimed-med-work'}},
+                              {'name': 'tmp', 'emptyDir': {'sizeLimit': '4Gi'}},
+                              {'name': 'data',
+                               'persistentVolumeClaim': {'claimName': 'claimed-med-data',
+                                                         'readOnly': True}}]}},
+ 'torch': {'metadata': {'labels': {'app.kubernetes.io/managed-by': 'claimed-med'}},
+           'spec': {'restartPolicy': 'Never',
+                    'automountServiceAccountToken': False,
+                    'securityContext': {'runAsNonRoot': True,
+                                        'runAsUser': 1000,
+                                        'fsGroup': 1000,
+                                        'seccompProfile': {'type': 'RuntimeDefault'}},
+                    'containers': [{'name': 'base',
+                                    'env': [{'name': 'HOME', 'value': '/tmp'},
+                                            {'name': 'CLAIMED_MED_ENGINE', 'value': 'airflow'},
+                                            {'name': 'CLAIMED_MED_IMAGE_DIGEST',
+                                             'value': 'sha256:1111111111111111111111111111111111111111111111111111111111111111'},
+                                            {'name': 'CLAIMED_MED_SECRET',
+                                             'valueFrom': {'secretKeyRef': {'name': 'claimed-med',
+                                                                            'key': 'secret'}}}],
+                                    'securityContext': {'allowPrivilegeEscalation': False,
+                                                        'readOnlyRootFilesystem': True,
+                                                        'capabilities': {'drop': ['ALL']}},
+                                    'volumeMounts': [{'name': 'work', 'mountPath': '/work'},
+                                                     {'name': 'tmp', 'mountPath': '/tmp'},
+                                                     {'name': 'data',
+                                                      'mountPath': '/data',
+                                                      'readOnly': True}]}],
+                    'volumes': [{'name': 'work', 'persistentVolumeClaim': {'claimName': 'claimed-med-work'}},
+                                {'name': 'tmp', 'emptyDir': {'sizeLimit': '4Gi'}},
+                                {'name': 'data',
+                                 'persistentVolumeClaim': {'claimName': 'claimed-med-data',
+                                                           'readOnly': True}}],
+                    'nodeSelector': {'gpu': 'a100'},
+                    'tolerations': [{'key': 'gpu', 'operator': 'Exists', 'effect': 'NoSchedule'}]}}}
 
-with DAG("segment_and_report", schedule=None, catchup=False, params=PARAMS, tags=["claimed-med"]):
+with DAG('segment_and_report', schedule=None, catchup=False, params=PARAMS, tags=['claimed-med']):
     step = {}
 
-    step["load-folder"] = KubernetesPodOperator(
-        task_id="load-folder",
-        namespace="imaging",
-        name="load-folder",
-        image="registry.example/claimed-med/cpu@sha256:0000000000000000000000000000000000000000000000000000000000000000",
-        cmds=["sh", "-c"],
-        arguments=[
-            (
-                "exec claimed-med run load-folder \\\n"
-                '  --path "$PARAMETER_path" \\\n'
-                '  --collection "$RUN_FOLDER/load-folder/collection" \\\n'
-                '  --findings "$RUN_FOLDER/load-folder/findings"\n'
-            )
-        ],
+    step['load-folder'] = KubernetesPodOperator(
+        task_id='load-folder',
+        namespace='imaging',
+        name='load-folder',
+        image='registry.example/claimed-med/cpu@sha256:0000000000000000000000000000000000000000000000000000000000000000',
+        cmds=['sh', '-c'],
+        arguments=[(
+            'exec claimed-med run load-folder \\\n'
+            '  --path "$PARAMETER_path" \\\n'
+            '  --collection "$RUN_FOLDER/load-folder/collection" \\\n'
+            '  --findings "$RUN_FOLDER/load-folder/findings"\n'
+        )],
         env_vars=ENVIRONMENT,
-        container_resources={"requests": {"cpu": "1", "memory": "8Gi"}, "limits": {"cpu": "1", "memory": "8Gi"}},
-        pod_template_dict=POD["cpu"],
+        container_resources={'requests': {'cpu': '1', 'memory': '8Gi'}, 'limits': {'cpu': '1', 'memory': '8Gi'}},
+        pod_template_dict=POD['cpu'],
         automount_service_account_token=False,
-        on_finish_action="delete_pod",
+        on_finish_action='delete_pod',
         skip_on_exit_code=99,
     )
 
-    step["check-quality"] = KubernetesPodOperator(
-        task_id="check-quality",
-        namespace="imaging",
-        name="check-quality",
-        image="registry.example/claimed-med/cpu@sha256:0000000000000000000000000000000000000000000000000000000000000000",
-        cmds=["sh", "-c"],
-        arguments=[
-            (
-                "exec claimed-med run check-quality \\\n"
-                '  --series "$RUN_FOLDER/load-folder/collection" \\\n'
-                '  --min-slices "$PARAMETER_min_slices" \\\n'
-                "  --max-spacing-mm 1000.0 \\\n"
-                '  --checked "$RUN_FOLDER/check-quality/checked" \\\n'
-                '  --quality "$RUN_FOLDER/check-quality/quality"\n'
-            )
-        ],
+    step['check-quality'] = KubernetesPodOperator(
+        task_id='check-quality',
+        namespace='imaging',
+        name='check-quality',
+        image='registry.example/claimed-med/cpu@sha256:0000000000000000000000000000000000000000000000000000000000000000',
+        cmds=['sh', '-c'],
+        arguments=[(
+            'exec claimed-med run check-quality \\\n'
+            '  --series "$RUN_FOLDER/load-folder/collection" \\\n'
+            '  --min-slices "$PARAMETER_min_slices" \\\n'
+            '  --max-spacing-mm 1000.0 \\\n'
+            '  --checked "$RUN_FOLDER/check-quality/checked" \\\n'
+            '  --quality "$RUN_FOLDER/check-quality/quality"\n'
+        )],
         env_vars=ENVIRONMENT,
-        container_resources={"requests": {"cpu": "1", "memory": "8Gi"}, "limits": {"cpu": "1", "memory": "8Gi"}},
-        pod_template_dict=POD["cpu"],
+        container_resources={'requests': {'cpu': '1', 'memory': '8Gi'}, 'limits': {'cpu': '1', 'memory': '8Gi'}},
+        pod_template_dict=POD['cpu'],
         automount_service_account_token=False,
-        on_finish_action="delete_pod",
+        on_finish_action='delete_pod',
         skip_on_exit_code=99,
     )
-    [step["load-folder"]] >> step["check-quality"]
+    [step['load-folder']] >> step['check-quality']
 
-    step["select-series"] = KubernetesPodOperator(
-        task_id="select-series",
-        namespace="imaging",
-        name="select-series",
-        image="registry.example/claimed-med/cpu@sha256:0000000000000000000000000000000000000000000000000000000000000000",
-        cmds=["sh", "-c"],
-        arguments=[
-            (
-                "exec claimed-med run select-series \\\n"
-                '  --collection "$RUN_FOLDER/check-quality/checked" \\\n'
-                '  --rule "$PARAMETER_mr_rule" \\\n'
-                "  --mode all \\\n"
-                '  --selected "$RUN_FOLDER/select-series/selected" \\\n'
-                '  --selection "$RUN_FOLDER/select-series/selection" \\\n'
-                '  --n-selected "$RUN_FOLDER/select-series/n_selected"\n'
-            )
-        ],
+    step['select-series'] = KubernetesPodOperator(
+        task_id='select-series',
+        namespace='imaging',
+        name='select-series',
+        image='registry.example/claimed-med/cpu@sha256:0000000000000000000000000000000000000000000000000000000000000000',
+        cmds=['sh', '-c'],
+        arguments=[(
+            'exec claimed-med run select-series \\\n'
+            '  --collection "$RUN_FOLDER/check-quality/checked" \\\n'
+            '  --rule "$PARAMETER_mr_rule" \\\n'
+            '  --mode all \\\n'
+            '  --selected "$RUN_FOLDER/select-series/selected" \\\n'
+            '  --selection "$RUN_FOLDER/select-series/selection" \\\n'
+            '  --n-selected "$RUN_FOLDER/select-series/n_selected"\n'
+        )],
         env_vars=ENVIRONMENT,
-        container_resources={"requests": {"cpu": "1", "memory": "8Gi"}, "limits": {"cpu": "1", "memory": "8Gi"}},
-        pod_template_dict=POD["cpu"],
+        container_resources={'requests': {'cpu': '1', 'memory': '8Gi'}, 'limits': {'cpu': '1', 'memory': '8Gi'}},
+        pod_template_dict=POD['cpu'],
         automount_service_account_token=False,
-        on_finish_action="delete_pod",
+        on_finish_action='delete_pod',
         skip_on_exit_code=99,
     )
-    [step["check-quality"]] >> step["select-series"]
+    [step['check-quality']] >> step['select-series']
 
-    step["select-series-2"] = KubernetesPodOperator(
-        task_id="select-series-2",
-        namespace="imaging",
-        name="select-series-2",
-        image="registry.example/claimed-med/cpu@sha256:0000000000000000000000000000000000000000000000000000000000000000",
-        cmds=["sh", "-c"],
-        arguments=[
-            (
-                "exec claimed-med run select-series \\\n"
-                '  --collection "$RUN_FOLDER/check-quality/checked" \\\n'
-                '  --rule "$PARAMETER_ct_rule" \\\n'
-                "  --mode all \\\n"
-                '  --selected "$RUN_FOLDER/select-series-2/selected" \\\n'
-                '  --selection "$RUN_FOLDER/select-series-2/selection" \\\n'
-                '  --n-selected "$RUN_FOLDER/select-series-2/n_selected"\n'
-            )
-        ],
+    step['select-series-2'] = KubernetesPodOperator(
+        task_id='select-series-2',
+        namespace='imaging',
+        name='select-series-2',
+        image='registry.example/claimed-med/cpu@sha256:0000000000000000000000000000000000000000000000000000000000000000',
+        cmds=['sh', '-c'],
+        arguments=[(
+            'exec claimed-med run select-series \\\n'
+            '  --collection "$RUN_FOLDER/check-quality/checked" \\\n'
+            '  --rule "$PARAMETER_ct_rule" \\\n'
+            '  --mode all \\\n'
+            '  --selected "$RUN_FOLDER/select-series-2/selected" \\\n'
+            '  --selection "$RUN_FOLDER/select-series-2/selection" \\\n'
+            '  --n-selected "$RUN_FOLDER/select-series-2/n_selected"\n'
+        )],
         env_vars=ENVIRONMENT,
-        container_resources={"requests": {"cpu": "1", "memory": "8Gi"}, "limits": {"cpu": "1", "memory": "8Gi"}},
-        pod_template_dict=POD["cpu"],
+        container_resources={'requests': {'cpu': '1', 'memory': '8Gi'}, 'limits': {'cpu': '1', 'memory': '8Gi'}},
+        pod_template_dict=POD['cpu'],
         automount_service_account_token=False,
-        on_finish_action="delete_pod",
+        on_finish_action='delete_pod',
         skip_on_exit_code=99,
     )
-    [step["check-quality"]] >> step["select-series-2"]
+    [step['check-quality']] >> step['select-series-2']
 
-    step["condition-1.segment-brain"] = KubernetesPodOperator(
-        task_id="condition-1.segment-brain",
-        namespace="imaging",
-        name="condition-1.segment-brain",
-        image="registry.example/claimed-med/torch@sha256:1111111111111111111111111111111111111111111111111111111111111111",
-        cmds=["sh", "-c"],
-        arguments=[
-            (
-                "claimed-med pipeline when 'int(inputs.parameter_values['\"'\"'pipelinechannel--select-series-n_selected'\"'\"']) > 0' pipelinechannel--select-series-n_selected=\"$(cat \"$RUN_FOLDER/select-series/n_selected\")\" || exit $?\n"
-                "exec claimed-med run segment-brain \\\n"
-                '  --series "$RUN_FOLDER/select-series/selected" \\\n'
-                "  --probability 0.5 \\\n"
-                '  --segmentation "$RUN_FOLDER/condition-1/segment-brain/segmentation"\n'
-            )
-        ],
+    step['condition-1.segment-brain'] = KubernetesPodOperator(
+        task_id='condition-1.segment-brain',
+        namespace='imaging',
+        name='condition-1.segment-brain',
+        image='registry.example/claimed-med/torch@sha256:1111111111111111111111111111111111111111111111111111111111111111',
+        cmds=['sh', '-c'],
+        arguments=[(
+            'claimed-med pipeline when \'int(inputs.parameter_values[\'"\'"\'pipelinechannel--select-series-n_selected\'"\'"\']) > 0\' pipelinechannel--select-series-n_selected="$(cat "$RUN_FOLDER/select-series/n_selected")" || exit $?\n'
+            'exec claimed-med run segment-brain \\\n'
+            '  --series "$RUN_FOLDER/select-series/selected" \\\n'
+            '  --probability 0.5 \\\n'
+            '  --segmentation "$RUN_FOLDER/condition-1/segment-brain/segmentation"\n'
+        )],
         env_vars=ENVIRONMENT,
-        container_resources={
-            "requests": {"cpu": "8", "memory": "32Gi", "nvidia.com/gpu": "1"},
-            "limits": {"cpu": "8", "memory": "32Gi", "nvidia.com/gpu": "1"},
-        },
-        pod_template_dict=POD["torch"],
+        container_resources={'requests': {'cpu': '8', 'memory': '32Gi', 'nvidia.com/gpu': '1'}, 'limits': {'cpu': '8', 'memory': '32Gi', 'nvidia.com/gpu': '1'}},
+        pod_template_dict=POD['torch'],
         automount_service_account_token=False,
-        on_finish_action="delete_pod",
+        on_finish_action='delete_pod',
         skip_on_exit_code=99,
     )
-    [step["select-series"]] >> step["condition-1.segment-brain"]
+    [step['select-series']] >> step['condition-1.segment-brain']
 
-    step["condition-1.measure-segments"] = KubernetesPodOperator(
-        task_id="condition-1.measure-segments",
-        namespace="imaging",
-        name="condition-1.measure-segments",
-        image="registry.example/claimed-med/cpu@sha256:0000000000000000000000000000000000000000000000000000000000000000",
-        cmds=["sh", "-c"],
-        arguments=[
-            (
-                "claimed-med pipeline when 'int(inputs.parameter_values['\"'\"'pipelinechannel--select-series-n_selected'\"'\"']) > 0' pipelinechannel--select-series-n_selected=\"$(cat \"$RUN_FOLDER/select-series/n_selected\")\" || exit $?\n"
-                "exec claimed-med run measure-segments \\\n"
-                '  --series "$RUN_FOLDER/select-series/selected" \\\n'
-                '  --segmentation "$RUN_FOLDER/condition-1/segment-brain/segmentation" \\\n'
-                '  --measurements "$RUN_FOLDER/condition-1/measure-segments/measurements"\n'
-            )
-        ],
+    step['condition-1.measure-segments'] = KubernetesPodOperator(
+        task_id='condition-1.measure-segments',
+        namespace='imaging',
+        name='condition-1.measure-segments',
+        image='registry.example/claimed-med/cpu@sha256:0000000000000000000000000000000000000000000000000000000000000000',
+        cmds=['sh', '-c'],
+        arguments=[(
+            'claimed-med pipeline when \'int(inputs.parameter_values[\'"\'"\'pipelinechannel--select-series-n_selected\'"\'"\']) > 0\' pipelinechannel--select-series-n_selected="$(cat "$RUN_FOLDER/select-series/n_selected")" || exit $?\n'
+            'exec claimed-med run measure-segments \\\n'
+            '  --series "$RUN_FOLDER/select-series/selected" \\\n'
+            '  --segmentation "$RUN_FOLDER/condition-1/segment-brain/segmentation" \\\n'
+            '  --measurements "$RUN_FOLDER/condition-1/measure-segments/measurements"\n'
+        )],
         env_vars=ENVIRONMENT,
-        container_resources={"requests": {"cpu": "1", "memory": "8Gi"}, "limits": {"cpu": "1", "memory": "8Gi"}},
-        pod_template_dict=POD["cpu"],
+        container_resources={'requests': {'cpu': '1', 'memory': '8Gi'}, 'limits': {'cpu': '1', 'memory': '8Gi'}},
+        pod_template_dict=POD['cpu'],
         automount_service_account_token=False,
-        on_finish_action="delete_pod",
+        on_finish_action='delete_pod',
         skip_on_exit_code=99,
     )
-    [step["select-series"], step["condition-1.segment-brain"]] >> step["condition-1.measure-segments"]
+    [step['select-series'], step['condition-1.segment-brain']] >> step['condition-1.measure-segments']
 
-    step["condition-1.render-overview"] = KubernetesPodOperator(
-        task_id="condition-1.render-overview",
-        namespace="imaging",
-        name="condition-1.render-overview",
-        image="registry.example/claimed-med/cpu@sha256:0000000000000000000000000000000000000000000000000000000000000000",
-        cmds=["sh", "-c"],
-        arguments=[
-            (
-                "claimed-med pipeline when 'int(inputs.parameter_values['\"'\"'pipelinechannel--select-series-n_selected'\"'\"']) > 0' pipelinechannel--select-series-n_selected=\"$(cat \"$RUN_FOLDER/select-series/n_selected\")\" || exit $?\n"
-                "exec claimed-med run render-overview \\\n"
-                '  --series "$RUN_FOLDER/select-series/selected" \\\n'
-                '  --segmentation "$RUN_FOLDER/condition-1/segment-brain/segmentation" \\\n'
-                "  --n-tiles 12 \\\n"
-                '  --picture "$RUN_FOLDER/condition-1/render-overview/picture" \\\n'
-                '  --capture "$RUN_FOLDER/condition-1/render-overview/capture"\n'
-            )
-        ],
+    step['condition-1.render-overview'] = KubernetesPodOperator(
+        task_id='condition-1.render-overview',
+        namespace='imaging',
+        name='condition-1.render-overview',
+        image='registry.example/claimed-med/cpu@sha256:0000000000000000000000000000000000000000000000000000000000000000',
+        cmds=['sh', '-c'],
+        arguments=[(
+            'claimed-med pipeline when \'int(inputs.parameter_values[\'"\'"\'pipelinechannel--select-series-n_selected\'"\'"\']) > 0\' pipelinechannel--select-series-n_selected="$(cat "$RUN_FOLDER/select-series/n_selected")" || exit $?\n'
+            'exec claimed-med run render-overview \\\n'
+            '  --series "$RUN_FOLDER/select-series/selected" \\\n'
+            '  --segmentation "$RUN_FOLDER/condition-1/segment-brain/segmentation" \\\n'
+            '  --n-tiles 12 \\\n'
+            '  --picture "$RUN_FOLDER/condition-1/render-overview/picture" \\\n'
+            '  --capture "$RUN_FOLDER/condition-1/render-overview/capture"\n'
+        )],
         env_vars=ENVIRONMENT,
-        container_resources={"requests": {"cpu": "1", "memory": "8Gi"}, "limits": {"cpu": "1", "memory": "8Gi"}},
-        pod_template_dict=POD["cpu"],
+        container_resources={'requests': {'cpu': '1', 'memory': '8Gi'}, 'limits': {'cpu': '1', 'memory': '8Gi'}},
+        pod_template_dict=POD['cpu'],
         automount_service_account_token=False,
-        on_finish_action="delete_pod",
+        on_finish_action='delete_pod',
         skip_on_exit_code=99,
     )
-    [step["select-series"], step["condition-1.segment-brain"]] >> step["condition-1.render-overview"]
+    [step['select-series'], step['condition-1.segment-brain']] >> step['condition-1.render-overview']
 
-    step["condition-1.validate-objects"] = KubernetesPodOperator(
-        task_id="condition-1.validate-objects",
-        namespace="imaging",
-        name="condition-1.validate-objects",
-        image="registry.example/claimed-med/cpu@sha256:0000000000000000000000000000000000000000000000000000000000000000",
-        cmds=["sh", "-c"],
-        arguments=[
-            (
-                "claimed-med pipeline when 'int(inputs.parameter_values['\"'\"'pipelinechannel--select-series-n_selected'\"'\"']) > 0' pipelinechannel--select-series-n_selected=\"$(cat \"$RUN_FOLDER/select-series/n_selected\")\" || exit $?\n"
-                "exec claimed-med run validate-objects \\\n"
-                '  --series "$RUN_FOLDER/select-series/selected" \\\n'
-                '  --segmentation "$RUN_FOLDER/condition-1/segment-brain/segmentation" \\\n'
-                '  --measurements "$RUN_FOLDER/condition-1/measure-segments/measurements" \\\n'
-                '  --capture "$RUN_FOLDER/condition-1/render-overview/capture" \\\n'
-                '  --validation "$RUN_FOLDER/condition-1/validate-objects/validation"\n'
-            )
-        ],
+    step['condition-1.validate-objects'] = KubernetesPodOperator(
+        task_id='condition-1.validate-objects',
+        namespace='imaging',
+        name='condition-1.validate-objects',
+        image='registry.example/claimed-med/cpu@sha256:0000000000000000000000000000000000000000000000000000000000000000',
+        cmds=['sh', '-c'],
+        arguments=[(
+            'claimed-med pipeline when \'int(inputs.parameter_values[\'"\'"\'pipelinechannel--select-series-n_selected\'"\'"\']) > 0\' pipelinechannel--select-series-n_selected="$(cat "$RUN_FOLDER/select-series/n_selected")" || exit $?\n'
+            'exec claimed-med run validate-objects \\\n'
+            '  --series "$RUN_FOLDER/select-series/selected" \\\n'
+            '  --segmentation "$RUN_FOLDER/condition-1/segment-brain/segmentation" \\\n'
+            '  --measurements "$RUN_FOLDER/condition-1/measure-segments/measurements" \\\n'
+            '  --capture "$RUN_FOLDER/condition-1/render-overview/capture" \\\n'
+            '  --validation "$RUN_FOLDER/condition-1/validate-objects/validation"\n'
+        )],
         env_vars=ENVIRONMENT,
-        container_resources={"requests": {"cpu": "1", "memory": "8Gi"}, "limits": {"cpu": "1", "memory": "8Gi"}},
-        pod_template_dict=POD["cpu"],
+        container_resources={'requests': {'cpu': '1', 'memory': '8Gi'}, 'limits': {'cpu': '1', 'memory': '8Gi'}},
+        pod_template_dict=POD['cpu'],
         automount_service_account_token=False,
-        on_finish_action="delete_pod",
+        on_finish_action='delete_pod',
         skip_on_exit_code=99,
     )
-    [
-        step["select-series"],
-        step["condition-1.measure-segments"],
-        step["condition-1.render-overview"],
-        step["condition-1.segment-brain"],
-    ] >> step["condition-1.validate-objects"]
+    [step['select-series'], step['condition-1.measure-segments'], step['condition-1.render-overview'], step['condition-1.segment-brain']] >> step['condition-1.validate-objects']
 
-    step["condition-2.segment-body"] = KubernetesPodOperator(
-        task_id="condition-2.segment-body",
-        namespace="imaging",
-        name="condition-2.segment-body",
-        image="registry.example/claimed-med/cpu@sha256:0000000000000000000000000000000000000000000000000000000000000000",
-        cmds=["sh", "-c"],
-        arguments=[
-            (
-                "claimed-med pipeline when 'int(inputs.parameter_values['\"'\"'pipelinechannel--select-series-2-n_selected'\"'\"']) > 0' pipelinechannel--select-series-2-n_selected=\"$(cat \"$RUN_FOLDER/select-series-2/n_selected\")\" || exit $?\n"
-                "exec claimed-med run segment-body \\\n"
-                '  --series "$RUN_FOLDER/select-series-2/selected" \\\n'
-                "  --threshold-hu -300.0 \\\n"
-                "  --table-mm 10.0 \\\n"
-                '  --segmentation "$RUN_FOLDER/condition-2/segment-body/segmentation"\n'
-            )
-        ],
+    step['condition-2.segment-body'] = KubernetesPodOperator(
+        task_id='condition-2.segment-body',
+        namespace='imaging',
+        name='condition-2.segment-body',
+        image='registry.example/claimed-med/cpu@sha256:0000000000000000000000000000000000000000000000000000000000000000',
+        cmds=['sh', '-c'],
+        arguments=[(
+            'claimed-med pipeline when \'int(inputs.parameter_values[\'"\'"\'pipelinechannel--select-series-2-n_selected\'"\'"\']) > 0\' pipelinechannel--select-series-2-n_selected="$(cat "$RUN_FOLDER/select-series-2/n_selected")" || exit $?\n'
+            'exec claimed-med run segment-body \\\n'
+            '  --series "$RUN_FOLDER/select-series-2/selected" \\\n'
+            '  --threshold-hu -300.0 \\\n'
+            '  --table-mm 10.0 \\\n'
+            '  --segmentation "$RUN_FOLDER/condition-2/segment-body/segmentation"\n'
+        )],
         env_vars=ENVIRONMENT,
-        container_resources={"requests": {"cpu": "1", "memory": "8Gi"}, "limits": {"cpu": "1", "memory": "8Gi"}},
-        pod_template_dict=POD["cpu"],
+        container_resources={'requests': {'cpu': '1', 'memory': '8Gi'}, 'limits': {'cpu': '1', 'memory': '8Gi'}},
+        pod_template_dict=POD['cpu'],
         automount_service_account_token=False,
-        on_finish_action="delete_pod",
+        on_finish_action='delete_pod',
         skip_on_exit_code=99,
     )
-    [step["select-series-2"]] >> step["condition-2.segment-body"]
+    [step['select-series-2']] >> step['condition-2.segment-body']
 
-    step["condition-2.measure-segments-2"] = KubernetesPodOperator(
-        task_id="condition-2.measure-segments-2",
-        namespace="imaging",
-        name="condition-2.measure-segments-2",
-        image="registry.example/claimed-med/cpu@sha256:0000000000000000000000000000000000000000000000000000000000000000",
-        cmds=["sh", "-c"],
-        arguments=[
-            (
-                "claimed-med pipeline when 'int(inputs.parameter_values['\"'\"'pipelinechannel--select-series-2-n_selected'\"'\"']) > 0' pipelinechannel--select-series-2-n_selected=\"$(cat \"$RUN_FOLDER/select-series-2/n_selected\")\" || exit $?\n"
-                "exec claimed-med run measure-segments \\\n"
-                '  --series "$RUN_FOLDER/select-series-2/selected" \\\n'
-                '  --segmentation "$RUN_FOLDER/condition-2/segment-body/segmentation" \\\n'
-                '  --measurements "$RUN_FOLDER/condition-2/measure-segments-2/measurements"\n'
-            )
-        ],
+    step['condition-2.measure-segments-2'] = KubernetesPodOperator(
+        task_id='condition-2.measure-segments-2',
+        namespace='imaging',
+        name='condition-2.measure-segments-2',
+        image='registry.example/claimed-med/cpu@sha256:0000000000000000000000000000000000000000000000000000000000000000',
+        cmds=['sh', '-c'],
+        arguments=[(
+            'claimed-med pipeline when \'int(inputs.parameter_values[\'"\'"\'pipelinechannel--select-series-2-n_selected\'"\'"\']) > 0\' pipelinechannel--select-series-2-n_selected="$(cat "$RUN_FOLDER/select-series-2/n_selected")" || exit $?\n'
+            'exec claimed-med run measure-segments \\\n'
+            '  --series "$RUN_FOLDER/select-series-2/selected" \\\n'
+            '  --segmentation "$RUN_FOLDER/condition-2/segment-body/segmentation" \\\n'
+            '  --measurements "$RUN_FOLDER/condition-2/measure-segments-2/measurements"\n'
+        )],
         env_vars=ENVIRONMENT,
-        container_resources={"requests": {"cpu": "1", "memory": "8Gi"}, "limits": {"cpu": "1", "memory": "8Gi"}},
-        pod_template_dict=POD["cpu"],
+        container_resources={'requests': {'cpu': '1', 'memory': '8Gi'}, 'limits': {'cpu': '1', 'memory': '8Gi'}},
+        pod_template_dict=POD['cpu'],
         automount_service_account_token=False,
-        on_finish_action="delete_pod",
+        on_finish_action='delete_pod',
         skip_on_exit_code=99,
     )
-    [step["select-series-2"], step["condition-2.segment-body"]] >> step["condition-2.measure-segments-2"]
+    [step['select-series-2'], step['condition-2.segment-body']] >> step['condition-2.measure-segments-2']
 
-    step["condition-2.render-overview-2"] = KubernetesPodOperator(
-        task_id="condition-2.render-overview-2",
-        namespace="imaging",
-        name="condition-2.render-overview-2",
-        image="registry.example/claimed-med/cpu@sha256:0000000000000000000000000000000000000000000000000000000000000000",
-        cmds=["sh", "-c"],
-        arguments=[
-            (
-                "claimed-med pipeline when 'int(inputs.parameter_values['\"'\"'pipelinechannel--select-series-2-n_selected'\"'\"']) > 0' pipelinechannel--select-series-2-n_selected=\"$(cat \"$RUN_FOLDER/select-series-2/n_selected\")\" || exit $?\n"
-                "exec claimed-med run render-overview \\\n"
-                '  --series "$RUN_FOLDER/select-series-2/selected" \\\n'
-                '  --segmentation "$RUN_FOLDER/condition-2/segment-body/segmentation" \\\n'
-                "  --n-tiles 12 \\\n"
-                '  --picture "$RUN_FOLDER/condition-2/render-overview-2/picture" \\\n'
-                '  --capture "$RUN_FOLDER/condition-2/render-overview-2/capture"\n'
-            )
-        ],
+    step['condition-2.render-overview-2'] = KubernetesPodOperator(
+        task_id='condition-2.render-overview-2',
+        namespace='imaging',
+        name='condition-2.render-overview-2',
+        image='registry.example/claimed-med/cpu@sha256:0000000000000000000000000000000000000000000000000000000000000000',
+        cmds=['sh', '-c'],
+        arguments=[(
+            'claimed-med pipeline when \'int(inputs.parameter_values[\'"\'"\'pipelinechannel--select-series-2-n_selected\'"\'"\']) > 0\' pipelinechannel--select-series-2-n_selected="$(cat "$RUN_FOLDER/select-series-2/n_selected")" || exit $?\n'
+            'exec claimed-med run render-overview \\\n'
+            '  --series "$RUN_FOLDER/select-series-2/selected" \\\n'
+            '  --segmentation "$RUN_FOLDER/condition-2/segment-body/segmentation" \\\n'
+            '  --n-tiles 12 \\\n'
+            '  --picture "$RUN_FOLDER/condition-2/render-overview-2/picture" \\\n'
+            '  --capture "$RUN_FOLDER/condition-2/render-overview-2/capture"\n'
+        )],
         env_vars=ENVIRONMENT,
-        container_resources={"requests": {"cpu": "1", "memory": "8Gi"}, "limits": {"cpu": "1", "memory": "8Gi"}},
-        pod_template_dict=POD["cpu"],
+        container_resources={'requests': {'cpu': '1', 'memory': '8Gi'}, 'limits': {'cpu': '1', 'memory': '8Gi'}},
+        pod_template_dict=POD['cpu'],
         automount_service_account_token=False,
-        on_finish_action="delete_pod",
+        on_finish_action='delete_pod',
         skip_on_exit_code=99,
     )
-    [step["select-series-2"], step["condition-2.segment-body"]] >> step["condition-2.render-overview-2"]
+    [step['select-series-2'], step['condition-2.segment-body']] >> step['condition-2.render-overview-2']
 
-    step["condition-2.validate-objects-2"] = KubernetesPodOperator(
-        task_id="condition-2.validate-objects-2",
-        namespace="imaging",
-        name="condition-2.validate-objects-2",
-        image="registry.example/claimed-med/cpu@sha256:0000000000000000000000000000000000000000000000000000000000000000",
-        cmds=["sh", "-c"],
-        arguments=[
-            (
-                "claimed-med pipeline when 'int(inputs.parameter_values['\"'\"'pipelinechannel--select-series-2-n_selected'\"'\"']) > 0' pipelinechannel--select-series-2-n_selected=\"$(cat \"$RUN_FOLDER/select-series-2/n_selected\")\" || exit $?\n"
-                "exec claimed-med run validate-objects \\\n"
-                '  --series "$RUN_FOLDER/select-series-2/selected" \\\n'
-                '  --segmentation "$RUN_FOLDER/condition-2/segment-body/segmentation" \\\n'
-                '  --measurements "$RUN_FOLDER/condition-2/measure-segments-2/measurements" \\\n'
-                '  --capture "$RUN_FOLDER/condition-2/render-overview-2/capture" \\\n'
-                '  --validation "$RUN_FOLDER/condition-2/validate-objects-2/validation"\n'
-            )
-        ],
+    step['condition-2.validate-objects-2'] = KubernetesPodOperator(
+        task_id='condition-2.validate-objects-2',
+        namespace='imaging',
+        name='condition-2.validate-objects-2',
+        image='registry.example/claimed-med/cpu@sha256:0000000000000000000000000000000000000000000000000000000000000000',
+        cmds=['sh', '-c'],
+        arguments=[(
+            'claimed-med pipeline when \'int(inputs.parameter_values[\'"\'"\'pipelinechannel--select-series-2-n_selected\'"\'"\']) > 0\' pipelinechannel--select-series-2-n_selected="$(cat "$RUN_FOLDER/select-series-2/n_selected")" || exit $?\n'
+            'exec claimed-med run validate-objects \\\n'
+            '  --series "$RUN_FOLDER/select-series-2/selected" \\\n'
+            '  --segmentation "$RUN_FOLDER/condition-2/segment-body/segmentation" \\\n'
+            '  --measurements "$RUN_FOLDER/condition-2/measure-segments-2/measurements" \\\n'
+            '  --capture "$RUN_FOLDER/condition-2/render-overview-2/capture" \\\n'
+            '  --validation "$RUN_FOLDER/condition-2/validate-objects-2/validation"\n'
+        )],
         env_vars=ENVIRONMENT,
-        container_resources={"requests": {"cpu": "1", "memory": "8Gi"}, "limits": {"cpu": "1", "memory": "8Gi"}},
-        pod_template_dict=POD["cpu"],
+        container_resources={'requests': {'cpu': '1', 'memory': '8Gi'}, 'limits': {'cpu': '1', 'memory': '8Gi'}},
+        pod_template_dict=POD['cpu'],
         automount_service_account_token=False,
-        on_finish_action="delete_pod",
+        on_finish_action='delete_pod',
         skip_on_exit_code=99,
     )
-    [
-        step["select-series-2"],
-        step["condition-2.measure-segments-2"],
-        step["condition-2.render-overview-2"],
-        step["condition-2.segment-body"],
-    ] >> step["condition-2.validate-objects-2"]
+    [step['select-series-2'], step['condition-2.measure-segments-2'], step['condition-2.render-overview-2'], step['condition-2.segment-body']] >> step['condition-2.validate-objects-2']

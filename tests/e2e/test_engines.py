@@ -1,0 +1,142 @@
+"""One pipeline on every engine: the same bytes, and records that differ only in engine and times."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from claimed_med.cli import main
+from claimed_med.engines.ir import load
+from claimed_med.payload import LINEAGE, digest_files, files_below
+from claimed_med.pipeline_cli import find, names
+from claimed_med.testing import elyra, servers, slurm
+
+pytestmark = pytest.mark.xdist_group("engines")
+PIPELINE = "segment_and_report"
+COMPONENTS = Path(__file__).resolve().parent.parent.parent / "components"
+RESULTS = (
+    "check-quality/checked",
+    "select-series/selected",
+    "condition-1/segment-brain/segmentation",
+    "condition-1/measure-segments/measurements",
+    "condition-1/render-overview/capture",
+    "condition-1/validate-objects/validation",
+)
+
+
+@pytest.fixture(scope="module")
+def head(data):
+    """One real series: the head MR."""
+    return data / "mr_t1_siemens_head"
+
+
+@pytest.fixture(scope="module")
+def reference(head, tmp_path_factory):
+    """The run folder of this machine's own engine."""
+    out = tmp_path_factory.mktemp("local") / "out"
+    assert _run(out, head, "--no-cache") == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    servers.require(present=slurm.installed(), absent=slurm.ABSENT)
+    with slurm.slurm(tmp_path_factory.mktemp("slurm"), cores=4) as configuration, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLURM_CONF", str(configuration))
+        yield configuration
+
+
+@pytest.fixture
+def airflow(monkeypatch):
+    program = servers.programs("airflow") / "airflow"
+    servers.require(present=program.is_file(), absent="Airflow is absent (make engines)")
+    monkeypatch.setenv("CLAIMED_MED_AIRFLOW", str(program))
+
+
+def _run(out, path, *options):
+    return main(["pipeline", "run", PIPELINE, "--set", f"path={path}", "--out", str(out), *options])
+
+
+def _files(folder):
+    """Name -> sha256 of a port's payload."""
+    return {name: one for name, one in digest_files(dict(files_below(folder))).items() if name != LINEAGE}
+
+
+def _record(folder):
+    """A record without engine and times, and without the digests of its ancestors, which follow from those."""
+
+    def bare(told):
+        told = copy.deepcopy(told)
+        for name in ("engine", "started", "ended"):
+            assert told["environment"].pop(name)
+        told["parents"] = sorted(told["parents"])
+        return told
+
+    record = bare(json.loads((folder / LINEAGE).read_text()))
+    record["ancestors"] = sorted(json.dumps(bare(one), sort_keys=True) for one in record["ancestors"].values())
+    return record
+
+
+def _check_same(reference, place_of, engine):
+    """Every port has the same bytes and, but for engine and times, the same record."""
+    for port in RESULTS:
+        place = place_of(port)
+        assert _files(place) == _files(reference / port), port
+        assert _record(place) == _record(reference / port), port
+        assert json.loads((place / LINEAGE).read_text())["environment"]["engine"] == engine
+    assert list((reference / RESULTS[2]).rglob("segmentation.dcm"))
+    assert list((reference / RESULTS[3]).rglob("report.dcm"))
+
+
+@pytest.mark.slurm
+def test_slurm_gives_the_same_bytes_and_records(reference, head, cluster, tmp_path):
+    assert _run(tmp_path, head, "--engine", "slurm") == 0
+    _check_same(reference, lambda port: tmp_path / port, "slurm")
+    assert (tmp_path / ".status" / "condition-2.segment-body").read_text() == "skipped\n"
+
+
+@pytest.mark.airflow
+def test_airflow_gives_the_same_bytes_and_records(reference, head, airflow, tmp_path):
+    assert _run(tmp_path, head, "--engine", "airflow") == 0
+    _check_same(reference, lambda port: tmp_path / port, "airflow")
+    assert not (tmp_path / "condition-2").exists()
+
+
+@pytest.mark.cwl
+def test_cwl_gives_the_same_bytes_and_records(reference, head, tmp_path):
+    program = servers.programs("cwl") / "cwltool"
+    servers.require(present=program.is_file(), absent="cwltool is absent (make engines)")
+    file, job = tmp_path / "pipeline.cwl", tmp_path / "job.json"
+    assert main(["pipeline", "compile", PIPELINE, "--target", "cwl", "--out", str(file)]) == 0
+    job.write_text(json.dumps({"path": {"class": "Directory", "location": head.as_uri()}}))
+    words = [program, "--no-container", "--outdir", tmp_path / "out", file, job]
+    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    done = subprocess.run(words, env={"PATH": path, "HOME": str(tmp_path)}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    _check_same(reference, lambda port: tmp_path / "out" / ".".join(port.split("/")), "cwl")
+    assert json.loads(done.stdout)["condition-2.segment-body.segmentation"] is None
+
+
+@pytest.mark.elyra
+def test_elyra_validates_and_exports_all_and_the_export_gives_the_same_bytes(reference, head, tmp_path):
+    servers.require(present=(servers.programs("elyra") / "elyra-pipeline").is_file(), absent=elyra.ABSENT)
+    lab = elyra.Elyra(tmp_path / "home", servers.programs("elyra"), COMPONENTS)
+    lab.add_runtime()
+    files = [tmp_path / f"{name}.pipeline" for name in names()]
+    for file in files:
+        shutil.copyfile(find(file.stem, ".pipeline"), file)
+    done = lab.export(*files)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("Pipeline was exported") == len(files)
+    for file in files:
+        load(file.with_suffix(".yaml"))
+    out = tmp_path / "out"
+    words = ["--set", f"path={head}", "--out", str(out), "--no-cache"]
+    code = main(["pipeline", "run", str(tmp_path / f"{PIPELINE}.yaml"), *words])
+    assert code == 3, "the branch for CT has no series, and Elyra has no conditions"
+    _check_same(reference, lambda port: out / port.removeprefix("condition-1/"), "local")

@@ -36,6 +36,7 @@ from claimed_med.handles import (
     Nifti,
     Picture,
     Report,
+    Servable,
     Table,
 )
 
@@ -61,6 +62,7 @@ __all__ = [
     "Picture",
     "RefusedError",
     "Report",
+    "Servable",
     "Table",
 ]
 

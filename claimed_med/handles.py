@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from claimed_med.errors import InputError
 from claimed_med.handle import Handle
 from claimed_med.payload import LINEAGE, UNITS, VOLUME, files_below
-from claimed_med.plain_handles import BLESSED, REFUSED, Decision, ModelBundle, Nifti, Picture, Report, Table
+from claimed_med.plain_handles import BLESSED, REFUSED, Decision, ModelBundle, Nifti, Picture, Report, Servable, Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,6 +38,7 @@ __all__ = [
     "Nifti",
     "Picture",
     "Report",
+    "Servable",
     "Table",
 ]
 
@@ -263,6 +264,7 @@ KINDS: dict[str, type[Handle]] = {
         Table,
         Report,
         ModelBundle,
+        Servable,
         Decision,
     )
 }

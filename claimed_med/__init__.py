@@ -37,6 +37,7 @@ from claimed_med.handles import (
     Nifti,
     Picture,
     Report,
+    Servable,
     Table,
 )
 
@@ -63,6 +64,7 @@ __all__ = [
     "Picture",
     "RefusedError",
     "Report",
+    "Servable",
     "Table",
 ]
 

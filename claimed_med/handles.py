@@ -17,7 +17,18 @@ from typing import TYPE_CHECKING, Any
 from claimed_med.errors import InputError
 from claimed_med.handle import Handle
 from claimed_med.payload import LINEAGE, UNITS, VOLUME, files_below
-from claimed_med.plain_handles import BLESSED, REFUSED, Asset, Decision, ModelBundle, Nifti, Picture, Report, Table
+from claimed_med.plain_handles import (
+    BLESSED,
+    REFUSED,
+    Asset,
+    Decision,
+    ModelBundle,
+    Nifti,
+    Picture,
+    Report,
+    Servable,
+    Table,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,6 +50,7 @@ __all__ = [
     "Nifti",
     "Picture",
     "Report",
+    "Servable",
     "Table",
 ]
 
@@ -264,6 +276,7 @@ KINDS: dict[str, type[Handle]] = {
         Table,
         Report,
         ModelBundle,
+        Servable,
         Decision,
         Asset,
     )

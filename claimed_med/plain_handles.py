@@ -184,6 +184,29 @@ class Asset(Handle):
         return {name: path for name, path in files_below(self.path).items() if name != LINEAGE}
 
 
+class Servable(Handle):
+    """A folder that `claimed-med serve` serves. In memory: relative name -> bytes."""
+
+    per_unit = False
+
+    def encode(self, content: Any) -> Mapping[str, bytes]:
+        """The payload of an object in memory."""
+        return dict(content)
+
+    def load(self) -> dict[str, Any]:
+        """What it says of itself (`servable.json`), as parsed JSON.
+
+        Raises:
+            InputError: The folder is no servable one.
+        """
+        content = self.payload().get("servable.json")
+        try:
+            text = content.decode() if isinstance(content, bytes) else (content or Path()).read_text(encoding="utf-8")
+            return dict(json.loads(text))
+        except (OSError, ValueError, TypeError):
+            raise InputError(self.kind, "the folder is no servable one", do="make one with package-model") from None
+
+
 class Decision(Handle):
     """A blessing or refusal of one payload, with its reasons. In memory: a JSON-ready mapping.
 

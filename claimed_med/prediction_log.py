@@ -163,7 +163,7 @@ class PredictionLog:
             OutputError: The database does not take it.
         """
         mark = self._mark
-        told = f"UPDATE predictions SET truth = {mark}, truth_at = {mark} WHERE sop_key = {mark}"  # noqa: S608
+        told = f"UPDATE predictions SET truth = {mark}, truth_at = {mark} WHERE sop_key = {mark}"  # noqa: S608 - columns are ours
         with self._transaction("the truth cannot be recorded") as cursor:
             cursor.execute(told, (truth, at, sop_key))
             return int(cursor.rowcount)
@@ -241,7 +241,7 @@ class PredictionLog:
             OutputError: The database does not do it.
         """
         with self._transaction("old predictions cannot be deleted") as cursor:
-            cursor.execute(f"DELETE FROM predictions WHERE at < {self._mark}", (before,))  # noqa: S608
+            cursor.execute(f"DELETE FROM predictions WHERE at < {self._mark}", (before,))  # noqa: S608 - columns are ours
             return int(cursor.rowcount)
 
     def close(self) -> None:
@@ -262,7 +262,7 @@ class PredictionLog:
         if with_truth:
             conditions.append("truth <> ''")
         order = f"ORDER BY at DESC, prediction_id DESC LIMIT {int(last)}" if last else "ORDER BY at, prediction_id"
-        told = f"SELECT {', '.join(COLUMNS)} FROM predictions WHERE {' AND '.join(conditions)} {order}"  # noqa: S608
+        told = f"SELECT {', '.join(COLUMNS)} FROM predictions WHERE {' AND '.join(conditions)} {order}"  # noqa: S608 - columns are ours
         found = self._query(told, values)
         return found[::-1] if last else found
 
@@ -305,7 +305,7 @@ class PredictionLog:
         cursor.execute("SELECT MAX(version) FROM prediction_schema")
         (found,) = cursor.fetchone()
         if found is None:
-            cursor.execute(f"INSERT INTO prediction_schema VALUES ({SCHEMA})")  # noqa: S608
+            cursor.execute(f"INSERT INTO prediction_schema VALUES ({SCHEMA})")  # noqa: S608 - columns are ours
         self._connection.commit()
         cursor.close()
         if found not in {None, SCHEMA}:

@@ -68,9 +68,7 @@ def collect(files: Iterable[Path], keys: Keys) -> Links:
         data = path.read_bytes()
         seen = look(data)
         pseudonym = keys.patient(seen.patient_key)
-        found.patients.setdefault(
-            pseudonym, {**_attributes(data), "shift_days": keys.shift_days(seen.patient_key)}
-        )
+        found.patients.setdefault(pseudonym, {**_attributes(data), "shift_days": keys.shift_days(seen.patient_key)})
         for uid in uids_of(data):
             if (new := keys.uid(uid)) != uid:
                 found.uids[new] = uid

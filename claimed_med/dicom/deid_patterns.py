@@ -103,7 +103,9 @@ _DOUBTFUL = tuple(
     )
 )
 _YEARS = re.compile(rf"{EDGE}{_YEAR}{EDGE_AFTER}")
-_NO_YEAR_BEFORE = re.compile(r"(?:\b(?:b|te|tr|ti|ww|wl|w|l|c|fov|bw|hu|iso)\s*=?|[=x*]|[:/]\s?|\d\s)\s*$", re.IGNORECASE)
+_NO_YEAR_BEFORE = re.compile(
+    r"(?:\b(?:b|te|tr|ti|ww|wl|w|l|c|fov|bw|hu|iso)\s*=?|[=x*]|[:/]\s?|\d\s)\s*$", re.IGNORECASE
+)
 _NO_YEAR_AFTER = re.compile(r"\s?(?:ms|hu|hz|mm|us|ml|mgy|px|cgy|msec|x|\*)\b", re.IGNORECASE)
 _UNITS = frozenset("mm cm ml mg kg ms sec min phase view slice plane echo channel level part of x".split())
 

@@ -118,7 +118,9 @@ def open_bytes(data: bytes) -> Stored:
         place = 0
     if place >= len(data):
         raise damaged("there is no data set")
-    return Stored(data, place, Encoding(syntax == IMPLICIT, syntax == BIG), syntax, told.get(_CLASS, ""), told.get(_INSTANCE, ""))
+    return Stored(
+        data, place, Encoding(syntax == IMPLICIT, syntax == BIG), syntax, told.get(_CLASS, ""), told.get(_INSTANCE, "")
+    )
 
 
 def elements(

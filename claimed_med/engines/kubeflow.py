@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from claimed_med.emit import to_yaml
 from claimed_med.engines.flow import parameters_of
 from claimed_med.errors import EngineError, require
 from claimed_med.payload import LINEAGE, write_atomic
 from claimed_med.remote import is_remote
 from claimed_med.targets import kubeflow
-from claimed_med.targets.emit import to_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -56,7 +56,9 @@ def forward(original: str, folder: Path) -> Forward:
     crossed, origins = keyed_hash("uid", uid), set()
     records = [(path.parent, record) for path in sorted(folder.rglob(LINEAGE)) if (record := lineage.read(path.parent))]
     for place, record in records:
-        keys = {one.key for one in record.units if any(crossed in told.get("sop_uids", []) for told in one.inputs.values())}
+        keys = {
+            one.key for one in record.units if any(crossed in told.get("sop_uids", []) for told in one.inputs.values())
+        }
         if keys:
             origins.add(record.digest())
             _note(found, folder, place, record)

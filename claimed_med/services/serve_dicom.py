@@ -21,16 +21,16 @@ from urllib.parse import urlsplit
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from claimed_med.dicom import cohort
-from claimed_med.dicom.header import UNREADABLE, NotReadable, open_instance, whole
+from claimed_med.dicom.header import NotReadable, open_instance, whole
 from claimed_med.dicom.scan import VolumeEntry, scan
 from claimed_med.dicom.web import Archive, Patience, is_uid, require_all
 from claimed_med.dicom.web_multipart import CHUNK, NotMultipart, boundary_of, parts
 from claimed_med.errors import ClaimedMedError, ContractError, InputError, OutputError, name_of
-from claimed_med.handles import DicomCollection, DicomSeries
+from claimed_med.handles import DicomSeries
 from claimed_med.payload import LINEAGE
-from claimed_med.prediction_log import OLDEST_TOLD, Prediction
+from claimed_med.prediction_log import Prediction
 from claimed_med.secret import keyed_hash
+from claimed_med.services.serve_case import ATTRIBUTES, described, features, figures
 from claimed_med.services.serve_error import WHERE, ArchiveFailed, Forbidden, NotTaken, TooLarge
 from claimed_med.services.serve_job import Job, current
 from claimed_med.services.serve_model import Models, Served
@@ -39,12 +39,6 @@ from claimed_med.services.serve_tensor import common
 from claimed_med.units import named_files
 
 MOST_FILES = 20_000
-_ATTRIBUTES = ("sex", "age_band", "view", "modality", "manufacturer", "scanner", "site")
-_NUMBERS = tuple(
-    """
-    SliceThickness KVP MagneticFieldStrength WindowCenter WindowWidth RescaleSlope RescaleIntercept
-    """.split()
-)
 _PATIENCE = Patience(attempts=2, first_s=0.5, longest_s=5.0, connect_s=5.0, read_s=30.0)
 
 
@@ -223,7 +217,7 @@ class Dicom:
 
     def _one(self, entry: VolumeEntry, models: Models, job: Job, place: Path) -> Result:
         job.check()
-        row = _described(entry)
+        row = described(entry)
         served = models.of(row["study_uid"])
         job.told |= {"variant": served.variant, "model_digest": served.digest}
         job.told.setdefault("study_keys", [])
@@ -234,7 +228,7 @@ class Dicom:
             "sop_key": keyed_hash("uid", row["sop_uid"]),
             "study_key": keyed_hash("uid", row["study_uid"]),
             "patient_key": row["patient_key"],
-            "attributes": {name: str(row[name]) for name in _ATTRIBUTES},
+            "attributes": {name: str(row[name]) for name in ATTRIBUTES},
         }
         try:
             return self._served(entry, served, job, place, base, row)
@@ -244,7 +238,7 @@ class Dicom:
             )
             reason = " ".join([type(error).__name__, *findings])
             told = {"key": entry.key, "outcome": "refused", "error": str(error), "findings": findings}
-            base |= {"at": time.time(), "features": _features(row, entry, {})}
+            base |= {"at": time.time(), "features": features(row, entry, {})}
             return Result(told, Prediction(**base, outcome="refused", reason=reason))
 
     def _served(
@@ -263,17 +257,17 @@ class Dicom:
             folder = made.save(place / "made" / entry.key)
             record = json.loads((folder / LINEAGE).read_text(encoding="utf-8"))
             objects = {str(made.load().SOPInstanceUID): (folder / made.file_name).read_bytes()}
-        figures = _figures(served, outputs, made)
+        told_figures = figures(served, outputs, made)
         digest = unit.inputs[port]["digest"]
-        features = _features(row, entry, job.noted.get("features", {}))
+        numbers = features(row, entry, job.noted.get("features", {}))
         embedded = {"embedding": job.noted.get("embedding", ()), "embedding_kind": job.noted.get("embedding_kind", "")}
         base |= {"at": time.time(), "duration_s": time.monotonic() - job.started}
-        prediction = Prediction(**base, **figures, **embedded, input_digest=digest, features=features)
+        prediction = Prediction(**base, **told_figures, **embedded, input_digest=digest, features=numbers)
         told = {
             "key": entry.key,
             "outcome": "answered",
             "prediction_id": prediction.prediction_id,
-            **figures,
+            **told_figures,
             "objects": sorted(objects),
             "model_digest": served.digest,
             "variant": served.variant,
@@ -314,63 +308,6 @@ def failure(results: Sequence[Result]) -> ClaimedMedError | None:
     told = sorted({str(one.told["error"]) for one in results})
     found = sorted({name for one in results for name in one.told["findings"]})
     return InputError(WHERE, "no volume could be used", got=" ".join(told)[:600], findings=found)
-
-
-def _described(entry: VolumeEntry) -> dict[str, Any]:
-    series = DicomSeries(None)
-    series.object = entry.series
-    table = cohort.tidy(cohort.describe(DicomCollection([series])).drop(columns="patient_id"))
-    row: dict[str, Any] = table.to_dict("records")[0]
-    return row
-
-
-def _features(row: Mapping[str, Any], entry: VolumeEntry, noted: Mapping[str, float]) -> dict[str, float]:
-    header = entry.series.headers[0]
-    told = {
-        "rows": float(whole(header, "Rows", 0) or 0),
-        "columns": float(whole(header, "Columns", 0) or 0),
-        "n_files": float(len(entry.files)),
-        "bits_stored": float(whole(header, "BitsStored", 0) or 0),
-        **noted,
-    }
-    for keyword in _NUMBERS:
-        value = _number(header, keyword)
-        if value is not None:
-            told[keyword] = value
-    age = float(row["age"])
-    if age == age:  # noqa: PLR0124 - NaN where the header does not tell
-        told["age"] = float(min(OLDEST_TOLD, int(age)))
-    return told
-
-
-def _number(header: Any, keyword: str) -> float | None:
-    try:
-        value = header.get(keyword)
-        return float(value[0] if hasattr(value, "__getitem__") and not isinstance(value, str) else value)
-    except UNREADABLE:
-        return None
-
-
-def _figures(served: Served, outputs: Any, made: Any) -> dict[str, Any]:
-    bundle = served.bundle
-    if bundle.task == "classification":
-        row = outputs.predictions.load().iloc[0]
-        return {
-            "positive": bundle.positive,
-            "score": float(row["score"]),
-            "decision": str(row["predicted"]),
-            "threshold": float(row["threshold"]),
-            "probabilities": {name: float(row[f"probability_{name}"]) for name in bundle.classes},
-        }
-    from claimed_med.dicom import seg
-
-    volumes, share = {}, 0.0
-    for one in seg.decode(made.load()):
-        n_voxels = float((one.mask.array > 0).sum())
-        volumes[one.label] = n_voxels * float(one.mask.voxel_volume) / 1000.0
-        share += n_voxels / one.mask.array.size
-    found = ",".join(name for name, volume in volumes.items() if volume)
-    return {"score": share, "decision": found, "probabilities": volumes}
 
 
 def _series_of(path: Path) -> str:

@@ -27,6 +27,7 @@ from claimed_med.services.serve_record import Recorder
 from claimed_med.services.serve_tensor import Tensors, wait_for
 
 LENGTH = "inference-header-content-length"
+_KEYS = ("name", "shape", "datatype", "data")
 DICOM, JSON = "application/dicom", "application/json"
 
 
@@ -269,14 +270,12 @@ def _infer_request(name: str, body: bytes, length: str) -> InferRequest:
         if length:
             return InferRequest.from_bytes(body, int(length), name)
         content = _json(body)
-        given_inputs = ((one, one.get("parameters")) for one in content["inputs"])
-        inputs = [
-            InferInput(one["name"], one["shape"], one["datatype"], one["data"], more) for one, more in given_inputs
-        ]
+        given = content["inputs"]
+        inputs = [InferInput(*(one[key] for key in _KEYS), one.get("parameters")) for one in given]
         asked = content.get("outputs")
         outputs = [RequestedOutput(one["name"], one.get("parameters")) for one in asked] if asked else None
-        given = content.get("parameters") or {}
-        return InferRequest(name, inputs, content.get("id"), parameters=given, request_outputs=outputs)
+        more = content.get("parameters") or {}
+        return InferRequest(name, inputs, content.get("id"), parameters=more, request_outputs=outputs)
     except ClaimedMedError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever a body can do to a parser; its text may quote the body

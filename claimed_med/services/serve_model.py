@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -32,6 +33,11 @@ from claimed_med.services.serve_lane import Lane, Task
 
 COMPONENTS = {"classification": "classify-images", "segmentation": "segment-volumes"}
 SERVABLE, BUNDLE, DECISION = "servable.json", "bundle", "decision"
+# what components import in their bodies: the first request shall not wait for that
+_WARM = tuple(
+    f"claimed_med.dicom.{name}"
+    for name in ("classification", "codes", "cohort", "explaining", "seg", "validate", "xray")
+)
 POOLED, MOST_EMBEDDED = 8, 2048
 
 
@@ -164,6 +170,8 @@ class Served:
 
     def warm(self) -> None:
         """Compute once, so that the first request waits for nothing."""
+        for module in _WARM:
+            importlib.import_module(module)
         bundle = self.bundle
         shape = (bundle.n_channels, *size_of(bundle.recipe))
         if bundle.task == "classification":

@@ -103,4 +103,4 @@ class Audit:
             os.write(self._file, line.encode())
         except OSError as error:
             serve_metrics.LOST.inc()
-            print(f"{WHERE}: an audit line is lost ({type(error).__name__})", file=sys.stderr)
+            sys.stderr.write(f"{WHERE}: an audit line is lost ({type(error).__name__})\n")

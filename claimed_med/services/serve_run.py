@@ -206,7 +206,7 @@ class Server(ModelServer):
     def _say(self) -> None:
         told = {"http_port": self.rest.port, "grpc_port": self.grpc.port if self.grpc else -1, "device": device_name()}
         self.audit.write("start", {**told, **self._served(), "max_batch": self.options.max_batch})
-        print(f"serving on {self.options.host}: http {told['http_port']}, grpc {told['grpc_port']}", file=sys.stderr)
+        sys.stderr.write(f"serving on {self.options.host}: http {told['http_port']}, grpc {told['grpc_port']}\n")
 
 
 def serve(options: Options) -> int:

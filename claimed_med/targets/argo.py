@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from claimed_med.emit import to_yaml
 from claimed_med.targets import pod, shell
-from claimed_med.targets.emit import to_yaml
 from claimed_med.targets.plan import SKIPPED, Plan, environment_name
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from claimed_med.targets.emit import to_yaml
+from claimed_med.emit import to_yaml
 from claimed_med.targets.plan import Plan, Source, default_of
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from claimed_med.emit import to_yaml
 from claimed_med.errors import ContractError
 from claimed_med.targets import pod
-from claimed_med.targets.emit import to_yaml
 
 if TYPE_CHECKING:
     from claimed_med.targets.plan import Plan

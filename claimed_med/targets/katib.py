@@ -7,9 +7,9 @@ import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from claimed_med.emit import to_yaml
 from claimed_med.errors import ContractError
 from claimed_med.searchspace import Parameter, Space
-from claimed_med.targets.emit import to_yaml
 from claimed_med.targets.training_job import WORK, Platform, arguments, command, pod
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from claimed_med.component import to_argument, type_name
-from claimed_med.targets.emit import Quoted, to_yaml
+from claimed_med.emit import Quoted, to_yaml
 
 if TYPE_CHECKING:
     from claimed_med.component import Contract, Port, Setting

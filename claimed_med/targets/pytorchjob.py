@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from claimed_med.targets.emit import to_yaml
+from claimed_med.emit import to_yaml
 from claimed_med.targets.training_job import Platform, arguments, command, pod
 
 if TYPE_CHECKING:

@@ -52,3 +52,16 @@ def decide(bundle: Path, folder: Path, verdict: str = BLESSED) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "decision.json").write_text(json.dumps(decision))
     return folder
+
+
+def deployment(folder: Path, digest: str) -> Path:
+    """Write the report of a deployment of a made-up model."""
+    from claimed_med.handles import Report
+    from claimed_med.models import kserve
+    from claimed_med.models.deployment import deployed
+
+    service = kserve.Service("xray", "default", "claimed-med/serve", "s3://models/xray", digest)
+    made = deployed("a test", digest, kserve.manifests(service), apply=False)
+    for name, content in Report(made.report).payload().items():
+        (folder / name).write_bytes(content if isinstance(content, bytes) else content.read_bytes())
+    return folder

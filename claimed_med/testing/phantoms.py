@@ -287,6 +287,20 @@ def onnx_model(folder: Path) -> Path:
     return models.onnx_model(folder)
 
 
+def deployment(folder: Path) -> Path:
+    """Write the report of a deployment; see `claimed_med.testing.models`."""
+    from claimed_med.testing import models
+
+    return models.deployment(folder, "b" * 64)
+
+
+def earlier_deployment(folder: Path) -> Path:
+    """Write the report of the deployment before; see `claimed_med.testing.models`."""
+    from claimed_med.testing import models
+
+    return models.deployment(folder, "a" * 64)
+
+
 def blessed_decision(folder: Path) -> Path:
     """A decision that blesses the example of train-classifier."""
     from claimed_med.testing import models
@@ -311,6 +325,8 @@ EXAMPLES: dict[str, Callable[[Path], Path]] = {
     "site_places": predictions.site_places,
     "onnx_model": onnx_model,
     "blessed_decision": blessed_decision,
+    "deployment": deployment,
+    "earlier_deployment": earlier_deployment,
 }
 
 

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from claimed_med import registry
-from claimed_med.targets.emit import to_yaml
+from claimed_med.emit import to_yaml
 from claimed_med.targets.kfp import render
 
 

@@ -1,0 +1,248 @@
+"""KServe manifests of a model: ServingRuntime, InferenceService, NetworkPolicy, as plain values.
+
+The server in the pod is `claimed-med serve` on the servable folder that the storage initializer fetches; it looks at
+the blessing itself once more. Secrets are named, never held. Names follow serving.kserve.io v1beta1 and v1alpha1.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from claimed_med.errors import ContractError
+
+GROUP, FORMAT, VERSION = "serving.kserve.io", "claimed-med", "1"
+HTTP_PORT, GRPC_PORT, USER = 8080, 8081, 1000
+MODELS, TOKENS, STATE = "/mnt/models", "/etc/claimed-med/tokens", "/var/lib/claimed-med"
+_WHERE = "deploy-kserve"
+_NAME = re.compile(r"[a-z]([-a-z0-9]{0,50}[a-z0-9])?")
+_CIDR = re.compile(r"(\d{1,3}\.){3}\d{1,3}/\d{1,2}:\d{1,5}")
+_SCHEMES = ("s3://", "gs://", "https://", "pvc://", "hdfs://", "oci://")
+
+
+@dataclass(frozen=True)
+class Service:
+    """What is deployed, and how.
+
+    Attributes:
+        name: Of the service.
+        namespace: Of the cluster.
+        image: With the extras torch and serve; best with a digest.
+        storage_uri: Where the servable folder lies.
+        bundle_digest: sha256 of the bundle.
+        policy_digest: sha256 of the policy that blessed it, or ''.
+        override: Why it is deployed without a blessing; ''.
+        account: ServiceAccount with the credentials of the storage; '' for the default.
+        token_secret: Secret with the key `tokens`: lines NAME:TOKEN.
+        project_secret: Secret with the key CLAIMED_MED_SECRET; '' for none.
+        database_secret: Secret with the key `url` of the record of predictions; '' for a volume of the pod.
+        min_replicas: 0 scales to zero.
+        max_replicas: Most pods.
+        concurrency: Requests a pod at which another one is started.
+        canary_percent: Share of the requests that this revision gets; 100 for all.
+        n_gpus: GPUs a pod.
+        cpu: Cores a pod.
+        memory: Memory a pod.
+        archives: Origins that requests may name.
+        egress: `CIDR:PORT` that pods may reach, besides names (DNS).
+        ingress_namespaces: Namespaces from which requests come.
+
+    Raises:
+        ContractError: A name, address or number that Kubernetes does not take.
+    """
+
+    name: str
+    namespace: str
+    image: str
+    storage_uri: str
+    bundle_digest: str
+    policy_digest: str = ""
+    override: str = ""
+    account: str = ""
+    token_secret: str = "claimed-med-tokens"  # noqa: S105 - the name of a Secret
+    project_secret: str = ""
+    database_secret: str = ""
+    min_replicas: int = 1
+    max_replicas: int = 3
+    concurrency: int = 8
+    canary_percent: int = 100
+    n_gpus: int = 0
+    cpu: str = "2"
+    memory: str = "8Gi"
+    archives: Sequence[str] = ()
+    egress: Sequence[str] = ()
+    ingress_namespaces: Sequence[str] = ("istio-system", "knative-serving", "kserve")
+
+    def __post_init__(self) -> None:
+        """Check names, addresses and numbers."""
+        for what in ("name", "namespace", "token_secret"):
+            if not _NAME.fullmatch(getattr(self, what)):
+                allowed = "a letter, then letters, digits, - (52)"
+                raise ContractError(
+                    "deploy-kserve", f"{what} is no name", got=repr(getattr(self, what)), allowed=allowed
+                )
+        if not self.storage_uri.startswith(_SCHEMES):
+            raise ContractError(_WHERE, "storage_uri is no address", allowed=", ".join(_SCHEMES))
+        if self.max_replicas < max(1, self.min_replicas):
+            raise ContractError(_WHERE, "max_replicas is below min_replicas", got=self.max_replicas)
+        bad = [one for one in self.egress if not _CIDR.fullmatch(one)]
+        if bad:
+            raise ContractError(_WHERE, "egress cannot be read", got=bad[0], allowed="10.1.2.3/32:443")
+
+
+def manifests(service: Service) -> list[dict[str, Any]]:
+    """The three objects, in the order in which they are applied."""
+    return [_network(service), _runtime(service), _service(service)]
+
+
+def _meta(service: Service, name: str) -> dict[str, Any]:
+    labels = {"app.kubernetes.io/managed-by": "claimed-med", "app.kubernetes.io/name": service.name}
+    told = {
+        "claimed-med/bundle-sha256": service.bundle_digest,
+        "claimed-med/policy-sha256": service.policy_digest,
+        "claimed-med/blessing-override": service.override,
+    }
+    annotations = {key: value for key, value in told.items() if value}
+    return {"name": name, "namespace": service.namespace, "labels": labels, "annotations": annotations}
+
+
+def _service(service: Service) -> dict[str, Any]:
+    model = {
+        "modelFormat": {"name": FORMAT, "version": VERSION},
+        "runtime": f"{service.name}-runtime",
+        "protocolVersion": "v2",
+        "storageUri": service.storage_uri,
+        "resources": _resources(service),
+    }
+    predictor: dict[str, Any] = {
+        "minReplicas": service.min_replicas,
+        "maxReplicas": service.max_replicas,
+        "scaleMetric": "concurrency",
+        "scaleTarget": service.concurrency,
+        "containerConcurrency": 0,
+        "timeout": 600,
+        "terminationGracePeriodSeconds": 120,
+        "automountServiceAccountToken": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "fsGroup": USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "model": model,
+    }
+    if service.account:
+        predictor["serviceAccountName"] = service.account
+    if service.canary_percent < 100:
+        predictor["canaryTrafficPercent"] = service.canary_percent
+    return {
+        "apiVersion": f"{GROUP}/v1beta1",
+        "kind": "InferenceService",
+        "metadata": _meta(service, service.name),
+        "spec": {"predictor": predictor},
+    }
+
+
+def _runtime(service: Service) -> dict[str, Any]:
+    annotations = {"prometheus.kserve.io/port": str(HTTP_PORT), "prometheus.kserve.io/path": "/metrics"}
+    return {
+        "apiVersion": f"{GROUP}/v1alpha1",
+        "kind": "ServingRuntime",
+        "metadata": _meta(service, f"{service.name}-runtime"),
+        "spec": {
+            "annotations": annotations,
+            "supportedModelFormats": [{"name": FORMAT, "version": VERSION, "autoSelect": False}],
+            "protocolVersions": ["v1", "v2", "grpc-v2"],
+            "multiModel": False,
+            "containers": [_container(service)],
+            "volumes": [
+                {"name": "tokens", "secret": {"secretName": service.token_secret}},
+                {"name": "state", "emptyDir": {"sizeLimit": "20Gi"}},
+                {"name": "tmp", "emptyDir": {"sizeLimit": "4Gi"}},
+            ],
+        },
+    }
+
+
+def _container(service: Service) -> dict[str, Any]:
+    return {
+        "name": "kserve-container",
+        "image": service.image,
+        "command": ["claimed-med", "serve"],
+        "args": arguments(service),
+        "env": _environment(service),
+        "ports": [{"name": "http1", "containerPort": HTTP_PORT, "protocol": "TCP"}],
+        "startupProbe": {**_probe("ready"), "periodSeconds": 5, "failureThreshold": 120},
+        "readinessProbe": {**_probe("ready"), "periodSeconds": 5},
+        "livenessProbe": {**_probe("live"), "periodSeconds": 10, "failureThreshold": 6},
+        "resources": _resources(service),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "privileged": False,
+            "runAsNonRoot": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [
+            {"name": "tokens", "mountPath": TOKENS, "readOnly": True},
+            {"name": "state", "mountPath": STATE},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a private volume of the pod
+        ],
+    }
+
+
+def arguments(service: Service) -> list[str]:
+    """The words after `claimed-med serve`."""
+    log = "$(CLAIMED_MED_DATABASE_URL)" if service.database_secret else f"{STATE}/predictions.sqlite"
+    words = [MODELS, "--name", service.name, "--host", "0.0.0.0", "--behind-tls-proxy", "--open-metrics"]  # noqa: S104 - of the pod; others are kept out by the policy
+    words += ["--http-port", str(HTTP_PORT), "--grpc-port", str(GRPC_PORT), "--token-file", f"{TOKENS}/tokens"]
+    words += ["--log", log, "--work", f"{STATE}/work"]
+    for one in service.archives:
+        words += ["--allow-origin", one]
+    return [*words, *(["--override", service.override] if service.override else [])]
+
+
+def _environment(service: Service) -> list[dict[str, Any]]:
+    made: list[dict[str, Any]] = [{"name": "HOME", "value": STATE}]
+    for name, secret, key in (
+        ("CLAIMED_MED_SECRET", service.project_secret, "CLAIMED_MED_SECRET"),
+        ("CLAIMED_MED_DATABASE_URL", service.database_secret, "url"),
+    ):
+        if secret:
+            made.append({"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}})
+    return made
+
+
+def _probe(what: str) -> dict[str, Any]:
+    return {"httpGet": {"path": f"/v2/health/{what}", "port": HTTP_PORT}, "timeoutSeconds": 5}
+
+
+def _resources(service: Service) -> dict[str, Any]:
+    limits = {"cpu": service.cpu, "memory": service.memory}
+    if service.n_gpus:
+        limits["nvidia.com/gpu"] = str(service.n_gpus)
+    return {"requests": dict(limits), "limits": dict(limits)}
+
+
+def _network(service: Service) -> dict[str, Any]:
+    names = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": list(service.ingress_namespaces)}
+    sources = [{"namespaceSelector": {"matchExpressions": [names]}}]
+    ports = [{"port": one, "protocol": "TCP"} for one in (HTTP_PORT, GRPC_PORT, 8012, 8013, 8022, 9090, 9091)]
+    dns = [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]
+    egress: list[dict[str, Any]] = [{"ports": dns}]
+    for one in service.egress:
+        block, _, port = one.rpartition(":")
+        egress.append({"to": [{"ipBlock": {"cidr": block}}], "ports": [{"port": int(port), "protocol": "TCP"}]})
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": _meta(service, service.name),
+        "spec": {
+            "podSelector": {"matchLabels": {"serving.kserve.io/inferenceservice": service.name}},
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": [{"from": sources, "ports": ports}],
+            "egress": egress,
+        },
+    }

@@ -82,7 +82,7 @@ def _declare_index(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     trace.add_argument("--format", choices=tuple(_FORMATS), default="table")
     trace.set_defaults(action=_trace)
     used = commands.add_parser("where-used", help="which models and results used a patient, series or payload")
-    used.add_argument("name", help="patient key, series or SOP instance UID, or a digest")
+    used.add_argument("name", help="patient key, series or SOP instance UID, a digest, or a file")
     used.add_argument("--json", action="store_true")
     used.set_defaults(action=_where_used)
     for one in (build, trace, used):
@@ -216,7 +216,7 @@ def _where_used(arguments: argparse.Namespace) -> int:
     with _open_index(arguments.db) as store:
         if store is None:
             raise InputError("lineage where-used", "there is no index", do="run: claimed-med lineage index FOLDER")
-        uses = where_used(store, arguments.name)
+        uses = where_used(store, _name_of(arguments.name))
     if arguments.json:
         print(json.dumps([one.as_dict() for one in uses], indent=1))
         return 0 if uses else InputError.exit_code
@@ -229,6 +229,14 @@ def _where_used(arguments: argparse.Namespace) -> int:
     if not uses:
         print("nothing in the index used it", file=sys.stderr)
     return 0 if uses else InputError.exit_code
+
+
+def _name_of(given: str) -> str:
+    """The name of what a path leads to; all else is a name itself."""
+    from claimed_med.provenance.written import names_of
+
+    place = Path(given)
+    return names_of(place)[-1 if place.is_file() else 0] if place.exists() else given
 
 
 def _open_index(given: str) -> AbstractContextManager[Store | None]:

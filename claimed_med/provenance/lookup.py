@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from claimed_med.lineage import Record
+from claimed_med.provenance.rows import key_of
 from claimed_med.provenance.store import IN, OUT
 from claimed_med.provenance.trace import Step, Trace
 from claimed_med.secret import keyed_hash
@@ -102,7 +103,7 @@ def trace(store: Store, names: Iterable[str]) -> list[Trace]:
         One trace a run that made the object; several when it was made more than once.
     """
     for name in names:
-        hits = store.rows(f"{_MADE} ORDER BY record LIMIT {_MOST_MAKERS}", (name, OUT))
+        hits = store.rows(f"{_MADE} ORDER BY record LIMIT {_MOST_MAKERS}", (key_of(name), OUT))
         if hits:
             made = by_number(store, (number for number, _ in hits))
             found = [_back(store, made[number], unit) for number, unit in hits]
@@ -150,7 +151,7 @@ def _parents_by_payload(store: Store, record: Record, unit: str) -> dict[str, st
     found = {}
     for port, payload in lost.items():
         statement = "SELECT r.digest FROM names n JOIN records r ON r.number = n.record WHERE n.name = ? AND n.role = ?"
-        made = store.rows(f"{statement} ORDER BY r.number LIMIT 1", (payload, OUT))
+        made = store.rows(f"{statement} ORDER BY r.number LIMIT 1", (key_of(payload), OUT))
         if made and made[0][0] != record.digest():
             found[port] = made[0][0]
     return found
@@ -170,6 +171,7 @@ def where_used(store: Store, name: str, *, across_borders: bool = True) -> list[
         Nearest first; each output port of a run once for every unit of work.
     """
     hits = _hits(store, name, across_borders=across_borders)
+    names = _aliases(name, across_borders=across_borders)
     uses: dict[tuple[int, str], Use] = {}
     todo: deque[tuple[int, str, int, bool]] = deque((number, unit, 0, True) for number, unit in sorted(hits))
     while todo:
@@ -178,22 +180,26 @@ def where_used(store: Store, name: str, *, across_borders: bool = True) -> list[
             continue
         one = by_number(store, [number])[number]
         uses[number, unit] = Use(one.record, one.digest, one.place, unit, n_steps, certain)
-        for child, child_unit, sure in _next(store, one, unit, hits, across_borders=across_borders):
+        for child, child_unit, sure in _next(store, one, unit, hits, names, across_borders=across_borders):
             todo.append((child, child_unit, n_steps + 1, certain and sure))
     return sorted(uses.values(), key=lambda use: (use.n_steps, use.record.component, use.unit, use.record.port))
 
 
 def _hits(store: Store, name: str, *, across_borders: bool) -> set[tuple[int, str]]:
     """(record, unit) of everything that bears the name itself."""
-    names = {name}
-    if across_borders:
-        names |= {keyed_hash(kind, name) for kind in ("uid", "digest", "patient", "record")}
-    found = {(int(number), unit) for number, unit in store.rows_in(_NAMED, names)}
+    names = _aliases(name, across_borders=across_borders)
+    found = {(int(number), unit) for number, unit in store.rows_in(_NAMED, map(key_of, names))}
     found |= {(int(number), "") for (number,) in store.rows("SELECT number FROM records WHERE digest = ?", (name,))}
     if across_borders:
         members = _members(store, found, name)
-        found |= {(int(number), unit) for number, unit in store.rows_in(_NAMED, members)}
+        found |= {(int(number), unit) for number, unit in store.rows_in(_NAMED, map(key_of, members))}
     return found
+
+
+def _aliases(name: str, *, across_borders: bool) -> set[str]:
+    """A name, and what it is called behind a border."""
+    behind = {keyed_hash(kind, name) for kind in ("uid", "digest", "patient", "record")} if across_borders else set()
+    return {name, *behind}
 
 
 def _members(store: Store, hits: set[tuple[int, str]], name: str) -> set[str]:
@@ -207,22 +213,24 @@ def _members(store: Store, hits: set[tuple[int, str]], name: str) -> set[str]:
 
 
 def _next(
-    store: Store, one: Known, unit: str, hits: set[tuple[int, str]], *, across_borders: bool
+    store: Store, one: Known, unit: str, hits: set[tuple[int, str]], names: set[str], *, across_borders: bool
 ) -> list[tuple[int, str, bool]]:
     """Children: (number, unit, whether it is certain that this unit was used)."""
     digests = {one.digest} | ({keyed_hash("record", one.digest)} if across_borders else set())
     children = store.rows_in("SELECT DISTINCT child FROM parents WHERE parent IN (?)", digests)
     numbers = {int(child) for (child,) in children}
     by_payload = "SELECT DISTINCT record FROM names WHERE name = ? AND role = ?"
-    numbers |= {int(child) for (child,) in store.rows(by_payload, (one.record.payload, IN))} - {one.number}
+    numbers |= {int(child) for (child,) in store.rows(by_payload, (key_of(one.record.payload), IN))} - {one.number}
     found = []
     for number, child in by_number(store, numbers).items():
-        for key, certain in _units_reached(child.record, number, unit, hits):
+        for key, certain in _units_reached(child.record, number, unit, hits, names):
             found.append((number, key, certain))
     return found
 
 
-def _units_reached(record: Record, number: int, unit: str, hits: set[tuple[int, str]]) -> list[tuple[str, bool]]:
+def _units_reached(
+    record: Record, number: int, unit: str, hits: set[tuple[int, str]], names: set[str]
+) -> list[tuple[str, bool]]:
     """Units of a child that a unit of its parent flows into.
 
     A run on the whole cohort takes everything, as far as anybody can tell from outside. Units of a child are those of
@@ -231,7 +239,13 @@ def _units_reached(record: Record, number: int, unit: str, hits: set[tuple[int, 
     keys = [one.key for one in record.units if one.status == "done"]
     if keys in ([""], []):
         return [("", (number, "") in hits)]
-    named = [key for key in keys if (number, key) in hits]
+    held = {
+        one.key
+        for one in record.units
+        for told in one.inputs.values()
+        if not names.isdisjoint(told.get("sop_uids", ()))
+    }
+    named = [key for key in keys if (number, key) in hits or key in held]
     if named:
         return [(key, True) for key in named]
     if unit:

@@ -46,10 +46,10 @@ def rows_of(text: bytes, place: str) -> Iterator[Rows]:
     if not isinstance(content, dict) or content.get("schema") != SCHEMA or not _FIELDS.issuperset(content):
         raise ValueError("no record")
     ancestors = content.pop("ancestors", {})
-    yield _rows(content, place, "")
+    yield _rows(content, ancestors, place, "")
     for name, ancestor in ancestors.items():
         ancestor.pop("ancestors", None)
-        yield _rows(ancestor, "", name)
+        yield _rows(ancestor, ancestors, "", name)
 
 
 def add(store: Store, found: list[tuple[int, Rows]]) -> None:
@@ -59,39 +59,58 @@ def add(store: Store, found: list[tuple[int, Rows]]) -> None:
     store.insert("names", [(*name, number) for number, rows in found for name in rows.names])
 
 
-def _rows(content: dict[str, Any], place: str, name: str) -> Rows:
+def key_of(name: str) -> str:
+    """A name as the index has it: half of a sha256 is enough, and an index of half the size is twice as fast."""
+    return name[:32] if len(name) == 64 else name
+
+
+def _rows(content: dict[str, Any], ancestors: Mapping[str, Any], place: str, name: str) -> Rows:
     body = _canonical(content)
     known = name or (sha256_of(body) if len(content) == len(_FIELDS) - 1 else _slow_digest(content))
     head = (content["component"], content["version"], content["port"], content.get("payload", ""))
-    parents = list(content.get("parents", {}).items())
-    return Rows(known, (*head, place, body.decode()), parents, list(dict.fromkeys(_names(content))))
+    parents = content.get("parents", {})
+    came_in = {
+        told["sha256"] for parent in parents.values() for told in ancestors.get(parent, {}).get("files", {}).values()
+    }
+    names = {(key_of(one), role, unit): None for one, role, unit in _names(content, came_in)}
+    return Rows(known, (*head, place, body.decode()), list(parents.items()), list(names))
 
 
-def _names(content: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+def _names(content: Mapping[str, Any], came_in: set[str]) -> Iterator[tuple[str, str, str]]:
+    """(name, role, unit): a file that was only handed on bears its names where it was made, not here."""
     if content.get("payload"):
         yield content["payload"], OUT, ""
     if content.get("weights"):
         yield content["weights"], IN, ""
     for value in content.get("locations", {}).values():
         yield value, IN, ""
-    keys = {unit["key"] for unit in content.get("units", ())}
+    units = content.get("units", ())
+    keys = {unit["key"] for unit in units}
     for file, told in content.get("files", {}).items():
-        start = file.partition("/")[0]
-        unit = start if start in keys else ""
-        for field in ("sha256", "sop_uid", "series_uid", "patient"):
-            if told.get(field):
-                yield told[field], OUT, unit
-    for one in content.get("units", ()):
-        yield from _names_of_unit(one)
+        if told["sha256"] not in came_in:
+            start = file.partition("/")[0]
+            yield from _names_of_file(told, start if start in keys else "")
+    for one in units:
+        yield from _names_of_unit(one, content.get("parents", {}))
 
 
-def _names_of_unit(unit: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+def _names_of_file(told: Mapping[str, str], unit: str) -> Iterator[tuple[str, str, str]]:
+    """Objects that enter have UIDs, and there are many of them: their digests are left out."""
+    for field in ("sop_uid", "series_uid", "patient"):
+        if told.get(field):
+            yield told[field], OUT, unit
+    if not told.get("patient"):
+        yield told["sha256"], OUT, unit
+
+
+def _names_of_unit(unit: Mapping[str, Any], parents: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    """Instances are named where they came in without a record; else those of the record before say it."""
     key = unit["key"]
     if unit.get("identity"):
         yield unit["identity"], OUT, key
-    for told in unit.get("inputs", {}).values():
+    for port, told in unit.get("inputs", {}).items():
         yield told["digest"], IN, key
-        for field in ("sop_uids", "series_uids", "patients"):
+        for field in ("series_uids", "patients") if port in parents else ("sop_uids", "series_uids", "patients"):
             for value in told.get(field, ()):
                 yield value, IN, key
 

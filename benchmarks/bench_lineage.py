@@ -1,0 +1,231 @@
+"""What lineage costs: hashing, the records of a pipeline, an index over a million records, a trace in it.
+
+Under load wall time says little: CPU time is given beside it, of this process and its workers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import cProfile
+import hashlib
+import json
+import os
+import pstats
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+# What lineage does in a run, and what of a run is hashing; none of these calls another of its own list.
+LINEAGE = {
+    ("execute.py", "record_of"),
+    ("folder.py", "write_record"),
+    ("execute.py", "note_origins"),
+    ("execute.py", "inputs_of"),
+    ("openlineage.py", "event"),
+    ("openlineage.py", "emit"),
+    ("openlineage.py", "finish"),
+    ("units.py", "_told"),
+    ("lineage.py", "identity"),
+    ("lineage.py", "read"),
+}
+HASHING = {("payload.py", "sha256_of"), ("payload.py", "digest_files"), ("execute.py", "weights_digest")}
+N_STUDIES, N_STEPS, N_SLICES = 100_000, 10, 30  # a million records
+N_TRACES = 200
+
+
+def run(n_studies: int = N_STUDIES) -> list[dict[str, Any]]:
+    """All rows; fewer studies for a look."""
+    return [*hashing(), *pipeline(), *index(n_studies)]
+
+
+def hashing() -> list[dict[str, Any]]:
+    """How fast this machine hashes: a large buffer, one large file, and a folder of 300 CT slices."""
+    from claimed_med.payload import digest_files, sha256_of
+
+    rows = []
+    buffer = os.urandom(256 << 20)
+    with tempfile.TemporaryDirectory() as folder:
+        large = Path(folder) / "large"
+        large.write_bytes(buffer)
+        slices = {f"{number}": Path(folder) / f"{number}" for number in range(300)}
+        for path in slices.values():
+            path.write_bytes(buffer[: 512 * 512 * 2 + 2048])
+        cases: dict[str, tuple[int, Callable[[], Any]]] = {
+            "sha256 of 256 MiB in memory": (len(buffer), lambda: hashlib.sha256(buffer).digest()),
+            "one file of 256 MiB": (len(buffer), lambda: sha256_of(large)),
+            "300 files of 0.5 MiB": (300 * (512 * 512 * 2 + 2048), lambda: digest_files(dict(slices))),
+        }
+        for case, (n_bytes, work) in cases.items():
+            taken = [_measured(work) for _ in range(5)]
+            wall, cpu = min(one[0] for one in taken), statistics.median(one[1] for one in taken)
+            rows.append(
+                {
+                    "case": case,
+                    "GB/s, best of 5": round(n_bytes / wall / 1e9, 2),
+                    "GB/s of CPU time": round(n_bytes / cpu / 1e9, 2),
+                    "load": round(os.getloadavg()[0], 1),
+                }
+            )
+    return rows
+
+
+def pipeline() -> list[dict[str, Any]]:
+    """The tasks of segment_and_report on the MR demo study, one after the other in this process, profiled."""
+    from claimed_med import run as running
+
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        os.environ["CLAIMED_MED_EVENTS"] = str(place / "events.jsonl")
+        words = [sys.executable, "-m", "claimed_med", "data", "make", "brain-mr"]
+        given = {**os.environ, "CLAIMED_MED_DATA": str(place / "data")}
+        told = subprocess.run(words, check=True, capture_output=True, text=True, env=given).stdout
+        study = told.strip().splitlines()[-1]
+        series, made = place / "select-series" / "selected", place / "segment-brain" / "segmentation"
+        pair = ("--series", series, "--segmentation", made)
+        tasks: list[tuple[Any, ...]] = [
+            ("load-folder", "--path", study),
+            ("check-quality", "--series", place / "load-folder" / "collection"),
+            ("select-series", "--collection", place / "check-quality" / "checked", "--rule", 'Modality == "MR"'),
+            ("segment-brain", "--series", series),
+            ("measure-segments", *pair),
+            ("render-overview", *pair),
+        ]
+        profile = cProfile.Profile()
+        with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing):  # noqa: PTH123 - a device
+            for name, *rest in tasks:
+                profile.enable()
+                code = running.main([name, *map(str, rest), "--out", str(place / name)])
+                profile.disable()
+                assert code == 0, name
+        stats = pstats.Stats(profile).stats  # type: ignore[attr-defined]
+    total = sum(one[2] for one in stats.values())
+    lineage, hashed = _seconds(stats, LINEAGE), _seconds(stats, HASHING)
+    share = {"share of the time, %": round(100 * lineage / total, 2)}
+    return [
+        {"case": "lineage beside hashing", "seconds": round(lineage, 3), "of": round(total, 1), **share},
+        {"case": "hashing", "seconds": round(hashed, 3), "of": round(total, 1)},
+    ]
+
+
+def index(n_studies: int) -> list[dict[str, Any]]:
+    """Build an index over made records, and trace in it."""
+    from claimed_med.provenance.index import build
+    from claimed_med.provenance.lookup import trace, where_used
+    from claimed_med.provenance.store import connected
+
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        root, place = Path(folder) / "store", str(Path(folder) / "index.sqlite")
+        for number, record in _made(n_studies):
+            target = root / f"{number // 1000}" / f"{number}" / "capture"
+            target.mkdir(parents=True)
+            (target / "lineage.json").write_text(record)
+        wall, cpu = _measured(lambda: rows.append({"n_records": build([root], place).n_records}))
+        n_records = rows.pop()["n_records"]
+        rows.append(
+            {
+                "case": f"index of {n_records:,} records in {n_studies:,} files",
+                "records/s": round(n_records / wall),
+                "records/s of CPU time": round(n_records / cpu),
+                "size [GiB]": round(Path(place).stat().st_size / 2**30, 2),
+                "load": round(os.getloadavg()[0], 1),
+            }
+        )
+        with connected(place) as store:
+            for case, work in (
+                ("trace of an object", lambda number: trace(store, [_uid(number, N_STEPS - 1, 0)])),
+                ("where-used of a series", lambda number: where_used(store, _uid(number, 0, -1))),
+            ):
+                times = []
+                for turn in range(N_TRACES):
+                    number = turn * 7919 % n_studies
+                    started = time.perf_counter()
+                    found = work(number)
+                    times.append(1000 * (time.perf_counter() - started))
+                    assert found, case
+                rows.append(
+                    {
+                        "case": f"{case} in {n_records:,} records",
+                        "median [ms]": round(statistics.median(times), 2),
+                        "slowest of 200 [ms]": round(max(times), 2),
+                    }
+                )
+        image = next(root.rglob("lineage.json"))
+        words = [sys.executable, "-m", "claimed_med", "lineage", "where-used", _uid(0, 0, -1), "--db", place]
+        wall, _ = _measured(lambda: subprocess.run(words, check=True, capture_output=True))
+        rows.append({"case": "where-used, whole process", "median [ms]": round(1000 * wall)})
+        assert json.loads(image.read_text())["component"]
+    return rows
+
+
+def _made(n_studies: int) -> Iterator[tuple[int, str]]:
+    """Studies of one CT with a chain of ten runs each; the last record carries the others."""
+    from claimed_med.lineage import Record, UnitRecord, environment
+
+    here = environment(1, "torch") | {
+        "started": "2026-01-01T00:00:00.000+00:00",
+        "ended": "2026-01-01T00:00:01.000+00:00",
+    }
+    for number in range(n_studies):
+        record = None
+        for step in range(N_STEPS):
+            entering = step == 0
+            names = range(N_SLICES) if entering else range(1)
+            files = {
+                f"{_uid(number, step, one)}.dcm": {
+                    "sha256": _digest(number, step, one),
+                    "sop_uid": _uid(number, step, one),
+                    "series_uid": _uid(number, step, -1),
+                    **({"patient": _digest(number, 0, -2)[:16]} if entering else {}),
+                }
+                for one in names
+            }
+            inputs = {} if record is None else {"series": {"digest": record.payload}}
+            if step == 1:
+                inputs["series"] |= {
+                    "sop_uids": [_uid(number, 0, one) for one in range(N_SLICES)],
+                    "series_uids": [_uid(number, 0, -1)],
+                    "patients": [_digest(number, 0, -2)[:16]],
+                }
+            unit = UnitRecord(
+                "" if entering else _digest(number, 0, -3)[:16], "done", _digest(number, step, -4), inputs
+            )
+            settings = {"threshold_hu": -320.0, "min_slices": 3}
+            following = Record(f"component-{step}", "1.0.0", "output", settings, units=[unit], environment=here)
+            if record is not None:
+                following.adopt("series", record)
+            record = following.with_files(files)
+        assert record is not None
+        yield number, record.to_json()
+
+
+def _uid(*parts: int) -> str:
+    return f"2.25.{int(_digest(*parts)[:32], 16)}"
+
+
+def _digest(*parts: int) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def _seconds(stats: Any, wanted: set[tuple[str, str]]) -> float:
+    return float(sum(one[3] for (file, _, name), one in stats.items() if (Path(file).name, name) in wanted))
+
+
+def _measured(work: Callable[[], Any]) -> tuple[float, float]:
+    """Wall and CPU seconds of a piece of work, workers included."""
+    before, started = os.times(), time.perf_counter()
+    work()
+    wall, after = time.perf_counter() - started, os.times()
+    return wall, sum(after[:4]) - sum(before[:4])
+
+
+if __name__ == "__main__":
+    for one in run(int(sys.argv[1]) if len(sys.argv) > 1 else N_STUDIES):
+        print(one, flush=True)

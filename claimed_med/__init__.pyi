@@ -23,9 +23,10 @@ from claimed_med.plain_handles import ModelBundle as ModelBundle
 from claimed_med.plain_handles import Nifti as Nifti
 from claimed_med.plain_handles import Picture as Picture
 from claimed_med.plain_handles import Report as Report
+from claimed_med.plain_handles import Servable as Servable
 from claimed_med.plain_handles import Table as Table
 
-__all__: list[str] = ['Asset', 'ClaimedMedError', 'ContractError', 'Decision', 'DicomCapture', 'DicomCollection', 'DicomMap', 'DicomReport', 'DicomSegmentation', 'DicomSeries', 'DicomStudy', 'EngineError', 'Handle', 'InputError', 'MissingDependencyError', 'ModelBundle', 'ModelError', 'Nifti', 'OutputError', 'Picture', 'RefusedError', 'Report', 'Table']
+__all__: list[str] = ['Asset', 'ClaimedMedError', 'ContractError', 'Decision', 'DicomCapture', 'DicomCollection', 'DicomMap', 'DicomReport', 'DicomSegmentation', 'DicomSeries', 'DicomStudy', 'EngineError', 'Handle', 'InputError', 'MissingDependencyError', 'ModelBundle', 'ModelError', 'Nifti', 'OutputError', 'Picture', 'RefusedError', 'Report', 'Servable', 'Table']
 
 class _BlessModelOutputs(NamedTuple):
     decision: Decision
@@ -52,6 +53,10 @@ class _ClassifyImagesOutputs(NamedTuple):
 class _DeidentifyDicomOutputs(NamedTuple):
     deidentified: DicomCollection
     audit: Report
+
+class _DeployKserveOutputs(NamedTuple):
+    deployment: Report
+    state: str
 
 class _ExplainPredictionsOutputs(NamedTuple):
     maps: DicomCollection
@@ -118,6 +123,10 @@ class _MitigateBiasOutputs(NamedTuple):
 class _RenderOverviewOutputs(NamedTuple):
     picture: Picture
     capture: DicomCapture
+
+class _RollbackModelOutputs(NamedTuple):
+    deployment: Report
+    state: str
 
 class _SearchHyperparametersOutputs(NamedTuple):
     bundle: ModelBundle
@@ -284,6 +293,38 @@ def deidentify_dicom(files: DicomCollection, /, *, profile: str = 'research') ->
     Returns:
         deidentified: One object a file, named by its new SOPInstanceUID.
         audit: Which action on which attribute how often, refused files by keyed hash, pixels that were looked at.
+    """
+    ...
+
+def deploy_kserve(bundle: ModelBundle, decision: Decision, /, *, storage_uri: str = '', name: str = 'claimed-med', namespace: str = 'default', container_image: str = 'claimed-med/serve', account: str = '', token_secret: str = 'claimed-med-tokens', project_secret: str = '', database_secret: str = '', min_replicas: int = 1, max_replicas: int = 3, concurrency: int = 8, canary_percent: int = 100, n_gpus: int = 0, cpu: str = '2', memory: str = '8Gi', archives: str = '', egress: str = '', apply: bool = True, override: str = '') -> _DeployKserveOutputs:
+    """Deploy a blessed model on KServe.
+
+    Args:
+        bundle: The model, to know what is blessed.
+        decision: From bless-model, on exactly this bundle.
+        storage_uri: Where the folder of package-model was put (s3://, gs://, https://, pvc://, oci://).
+        name: Of the service.
+        namespace: Of the cluster.
+        container_image: With the extras torch and serve; best by digest.
+        account: ServiceAccount with the credentials of the storage; empty for the default.
+        token_secret: Secret whose key `tokens` holds lines NAME:TOKEN.
+        project_secret: Secret with CLAIMED_MED_SECRET, by which signatures are checked; empty for none.
+        database_secret: Secret whose key `url` names the PostgreSQL of the record; empty for a volume of the pod.
+        min_replicas: 0 scales to zero.
+        max_replicas: Most pods.
+        concurrency: Requests a pod at which another one is started.
+        canary_percent: Share of the requests that go to this revision, the rest to the one before; 100 for all.
+        n_gpus: GPUs a pod.
+        cpu: Cores a pod.
+        memory: Memory a pod.
+        archives: Addresses of archives that requests may name, separated by commas.
+        egress: What pods may reach, `CIDR:PORT` separated by commas: storage, archives, database.
+        apply: Whether to apply them where a cluster is configured.
+        override: Why to deploy it without a blessing, in one line; recorded in the lineage and handed to the server. Empty for not at all.
+
+    Returns:
+        deployment: The manifests (`manifests.yaml`), digest of the bundle, blessing, and what was done.
+        state: `applied` or `written`.
     """
     ...
 
@@ -722,6 +763,19 @@ def normalize_orientation(series: DicomSeries, /, *, orientation: Literal['axial
     """
     ...
 
+def package_model(bundle: ModelBundle, decision: Decision, /, *, override: str = '') -> Servable:
+    """Package a blessed model as a folder that can be served.
+
+    Args:
+        bundle: The model.
+        decision: From bless-model, on exactly this bundle.
+        override: Why to package it without a blessing, in one line; recorded in the lineage. Empty for not at all.
+
+    Returns:
+        servable: To be served, or copied to the storage that deploy-kserve names.
+    """
+    ...
+
 def reidentify_dicom(objects: DicomCollection, links: Report, /) -> DicomCollection:
     """Give de-identified objects their patient back.
 
@@ -775,6 +829,20 @@ def resample_series(series: DicomSeries, /, *, spacing_mm: float = 1.0, interpol
 
     Returns:
         resampled: Derived images, one a slice, that refer to the source.
+    """
+    ...
+
+def rollback_model(current: Report, previous: Report, /, *, apply: bool = True) -> _RollbackModelOutputs:
+    """Go back to the model that was deployed before.
+
+    Args:
+        current: From deploy-kserve: what is deployed now.
+        previous: From deploy-kserve: what to go back to.
+        apply: Whether to apply them where a cluster is configured.
+
+    Returns:
+        deployment: The manifests that hold now, and from which bundle to which.
+        state: `applied` or `written`.
     """
     ...
 

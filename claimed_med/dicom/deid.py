@@ -147,9 +147,7 @@ class _Walk:
         own = next((one for one in found if one.tag == _CHARSET), None)
         if own is not None:
             charset = self._text(own)
-        creators = {
-            one.tag: self._text(one) for one in found if one.tag >> 16 & 1 and one.tag & 0xFFFF in _CREATORS
-        }
+        creators = {one.tag: self._text(one) for one in found if one.tag >> 16 & 1 and one.tag & 0xFFFF in _CREATORS}
         chunks: dict[int, bytes] = {}
         for one in found:
             tag = one.tag

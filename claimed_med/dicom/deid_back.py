@@ -67,4 +67,3 @@ def _give_back(element: DataElement, links: Links, n_days: int) -> None:
     elif n_days:
         values = [shifted(one, -n_days) for one in values]
     element.value = values if several else values[0]
-

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from claimed_med.dicom import deid_values as values
-from claimed_med.dicom.deid_profile import Plan, Profile
 from claimed_med.dicom.deid_patterns import identifies
+from claimed_med.dicom.deid_profile import Plan, Profile
 from claimed_med.dicom.elements import (
     PIXEL_DATA,
     Element,

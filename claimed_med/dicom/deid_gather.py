@@ -92,7 +92,11 @@ def look(data: bytes) -> Look:
     parts = [told.get(tag, "") for tag in (_NAME, _BIRTH)]
     key = told.get(_PATIENT_ID) or ("\x1f".join(parts) if any(parts) else f"study {told.get(_STUDY, '')}")
     return Look(
-        key, told.get(_SOP) or stored.sop_uid, told.get(_CLASS) or stored.sop_class, told.get(_STUDY, ""), tuple(dict.fromkeys(named))
+        key,
+        told.get(_SOP) or stored.sop_uid,
+        told.get(_CLASS) or stored.sop_class,
+        told.get(_STUDY, ""),
+        tuple(dict.fromkeys(named)),
     )
 
 

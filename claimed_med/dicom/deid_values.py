@@ -15,8 +15,8 @@ from claimed_med.dicom.header import quiet
 from claimed_med.dicom.pseudonyms import shifted
 
 if TYPE_CHECKING:
-    from claimed_med.dicom.deid_profile import Profile
     from claimed_med.dicom.deid_identifiers import Identifiers
+    from claimed_med.dicom.deid_profile import Profile
     from claimed_med.dicom.pseudonyms import Keys
 
 TEXT = frozenset("AE AS CS LO LT PN SH ST UC UT UR".split())

@@ -1,7 +1,7 @@
-"""The link table: which pseudonym is which patient, and which new UID which old one; encrypted, for those who may know.
+"""The link table: which pseudonym is which patient, which new UID which old one; encrypted, for those who may know.
 
-Pseudonyms, UIDs and date shifts follow from the project's secret, so the table can be made from the original files at any
-time, without the de-identified ones. It is sealed with a key of its own: CLAIMED_MED_LINK_SECRET, or the file that
+Pseudonyms, UIDs and date shifts follow from the project's secret, so the table can be made from the original files at
+any time, without the de-identified ones. It is sealed with a key of its own: CLAIMED_MED_LINK_SECRET, or the file that
 CLAIMED_MED_LINK_SECRET_FILE names; where neither is set, the project's secret is used.
 
 Source:

@@ -19,15 +19,13 @@ _LETTERS = r"[^\W\d_]"
 _NAME = rf"{_LETTERS}[\w'\u2019-]*"
 _MONTHS = "|".join(
     """
-    jan feb mar apr may jun jul aug sep oct nov dec janv fev f\u00e9v avr mai juin juil ao\u00fbt okt dez m\u00e4r mrz d\u00e9c
+    jan feb mar apr may jun jul aug sep oct nov dec janv fev fév avr mai juin juil août okt dez mär mrz déc
     enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre
     gennaio febbraio aprile maggio giugno luglio settembre ottobre novembre dicembre
-    janeiro fevereiro mar\u00e7o maio junho julho setembro outubro novembro dezembro maart mei
-    \u044f\u043d\u0432 \u0444\u0435\u0432 \u043c\u0430\u0440 \u0430\u043f\u0440 \u043c\u0430\u044f \u0438\u044e\u043d \u0438\u044e\u043b
-    \u0430\u0432\u0433 \u0441\u0435\u043d \u043e\u043a\u0442 \u043d\u043e\u044f \u0434\u0435\u043a
-    \u03b9\u03b1\u03bd \u03c6\u03b5\u03b2 \u03bc\u03b1\u03c1 \u03b1\u03c0\u03c1 \u03bc\u03b1\u03ca \u03b9\u03bf\u03c5
-    \u03b1\u03c5\u03b3 \u03c3\u03b5\u03c0 \u03bf\u03ba\u03c4 \u03bd\u03bf\u03b5 \u03b4\u03b5\u03ba
-    """.split()
+    janeiro fevereiro março maio junho julho setembro outubro novembro dezembro maart mei
+    янв фев мар апр мая июн июл авг сен окт ноя дек
+    ιαν φεβ μαρ απρ μαϊ ιου αυγ σεπ οκτ νοε δεκ
+    """.split()  # noqa: RUF001 - months in Russian and Greek
 )
 _STREET = (
     "street|road|rd|avenue|ave|lane|ln|drive|terrace|boulevard|blvd|crescent|gardens|parkway|highway"
@@ -43,8 +41,12 @@ _LABELS = (
     r"mrn|ssn|nhs|nin|bsn|cpr|dob|pid|patid|acc(?:ession)?|(?:pat(?:ient)?|hosp(?:ital)?|case|chart|record|file|order)"
     r"\s*(?:id|no|nr|number)|fallnr|pat-?nr|matricule|identifiant|historia"
 )
-_CALLS = r"tel|telephone|t\u00e9l|telefon|tel\u00e9fono|phone|fax|mobile|cell|pager|bleep|ext|handy|portable|\u96fb\u8a71|\u7535\u8bdd"
+_CALLS = (
+    r"tel|telephone|t\u00e9l|telefon|tel\u00e9fono|phone|fax|mobile|cell|pager|bleep|ext|handy|portable"
+    r"|\u96fb\u8a71|\u7535\u8bdd"
+)
 _WHO = r"name|patient|pt|nom|naam|nombre|paciente|nome|paziente|imi\u0119|\u60a3\u8005|\u6c0f\u540d|\u59d3\u540d"
+_GAP = r"(?:[ -]|\s+de\s+)"
 _YEAR = r"(?:19\d\d|20[0-4]\d)"
 
 CERTAIN = tuple(
@@ -72,7 +74,7 @@ LIKELY = tuple(
         rf"{EDGE}{_YEAR}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{{4,6}}{EDGE_AFTER}",
         rf"{EDGE}\d{{1,2}}([-./])\d{{1,2}}\1{_YEAR}{EDGE_AFTER}",
         rf"{EDGE}(?:0?[1-9]|[12]\d|3[01])([-./])(?:0?[1-9]|[12]\d|3[01])\1\d\d{EDGE_AFTER}",
-        rf"{EDGE}\d{{1,2}}(?:st|nd|rd|th|\.)?(?:[ -]|\s+de\s+)(?:{_MONTHS}){_LETTERS}*\.?,?(?:[ -]|\s+de\s+)?(?:19|20)?\d\d{EDGE_AFTER}",
+        rf"{EDGE}\d{{1,2}}(?:st|nd|rd|th|\.)?{_GAP}(?:{_MONTHS}){_LETTERS}*\.?,?{_GAP}?(?:19|20)?\d\d{EDGE_AFTER}",
         rf"{EDGE}(?:{_MONTHS}){_LETTERS}*\.?[ -]\d{{1,2}}(?:st|nd|rd|th)?,?[ -](?:19|20)\d\d{EDGE_AFTER}",
         rf"{EDGE}(?:{_MONTHS}){_LETTERS}*\.?[ -](?:19|20)\d\d{EDGE_AFTER}",
         rf"{EDGE}\d{{1,2}}-?(?:{_MONTHS})-?(?:19|20)?\d\d{EDGE_AFTER}",  # 12MAR2011

@@ -138,8 +138,8 @@ def elements(
     Raises:
         InputError: An element goes on past the end.
     """
-    two, four, short = _TWO[encoding.big], _FOUR[encoding.big], _SHORT[encoding.big]
-    implicit, place = encoding.implicit, start
+    two = _TWO[encoding.big]
+    place = start
     while place < end:
         if place + 8 > end:
             _only_padding(data, place, end)
@@ -148,33 +148,33 @@ def elements(
         tag = group << 16 | number
         if tag in (END_OF_ITEM, END_OF_SEQUENCE) or (before_pixels and tag in PIXEL_DATA):
             return
-        vr = None if implicit else _VR_OF.get(data[place + 4 : place + 6])
-        if vr is None and not implicit and data[place + 4 : place + 6].isalpha():
-            vr = "UN"  # a VR that does not exist (yet): PS3.5 6.2.2 has it read like UN
-        if vr is None:
-            vr, value = vr_of(tag), place + 8
-            (length,) = four.unpack_from(data, place + 4)
-        elif vr in _LONG:
-            if place + 12 > end:
-                raise damaged("an element is cut off")
-            value = place + 12
-            (length,) = four.unpack_from(data, place + 8)
-        else:
-            value = place + 8
-            (length,) = short.unpack_from(data, place + 6)
+        vr, value, length = _head(data, place, end, tag, encoding)
         if length == UNDEFINED:
-            inner = Encoding(implicit=True) if vr == "UN" and not implicit else encoding
+            inner = Encoding(implicit=True) if vr == "UN" and not encoding.implicit else encoding
             after = _end_of_sequence(data, value, end, inner)
-            if vr == "UN":
-                vr = "SQ"
         else:
             after = value + length
-            if vr == "UN" and vr_of(tag) == "SQ":
-                vr = "SQ"
         if after > end:
             raise damaged("an element is longer than the file")
+        if vr == "UN" and (length == UNDEFINED or vr_of(tag) == "SQ"):
+            vr = "SQ"
         yield Element(tag, vr, place, value, length, after)
         place = after
+
+
+def _head(data: bytes, place: int, end: int, tag: int, encoding: Encoding) -> tuple[str, int, int]:
+    """VR, start of the value, and length as written."""
+    vr = None if encoding.implicit else _VR_OF.get(data[place + 4 : place + 6])
+    if vr is None and (encoding.implicit or not data[place + 4 : place + 6].isalpha()):
+        (length,) = _FOUR[encoding.big].unpack_from(data, place + 4)
+        return vr_of(tag), place + 8, length
+    if vr is None or vr in _LONG:  # a VR that does not exist (yet) is read like UN: PS3.5 6.2.2
+        if place + 12 > end:
+            raise damaged("an element is cut off")
+        (length,) = _FOUR[encoding.big].unpack_from(data, place + 8)
+        return vr or "UN", place + 12, length
+    (length,) = _SHORT[encoding.big].unpack_from(data, place + 6)
+    return vr, place + 8, length
 
 
 def _only_padding(data: bytes, place: int, end: int) -> None:

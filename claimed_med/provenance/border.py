@@ -30,7 +30,7 @@ class Forward:
 
     Attributes:
         new_uid: Its SOPInstanceUID behind the border.
-        runs: Folders whose record names it as a source, or leads back to such a record: {"folder", "component", "port"}.
+        runs: {"folder", "component", "port"} where a record names it as a source, or leads back to such a record.
         files: Files of these folders that bear the new UID.
     """
 
@@ -53,7 +53,8 @@ def forward(original: str, folder: Path) -> Forward:
 
     uid = _uid_of(original)
     found = Forward(Keys(secret()).uid(uid))
-    crossed, origins = keyed_hash("uid", uid), set()
+    crossed = keyed_hash("uid", uid)
+    origins: set[str] = set()
     records = [(path.parent, record) for path in sorted(folder.rglob(LINEAGE)) if (record := lineage.read(path.parent))]
     for place, record in records:
         keys = {

@@ -171,7 +171,7 @@ def _refuse_undecided(paths: Sequence[Path]) -> None:
                 raise RefusedError(
                     "net store",
                     "the objects are de-identified, and nobody has decided on them",
-                    do="use store-deidentified",
+                    do="use store-deidentified or send-deidentified",
                 )
 
 

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from claimed_med.errors import name_of
+from claimed_med.errors import RefusedError, name_of
+from claimed_med.payload import LINEAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -134,6 +135,7 @@ def _store(given: argparse.Namespace) -> int:
     from claimed_med.dicom.net import commit, send
     from claimed_med.dicom.net_component import NO_DICOM, listen_address
 
+    _refuse_undecided(given.paths)
     node, listen = _node(given), listen_address(given.listen) if given.listen else None
     results = send(node, list(_files(given.paths)))
     stored = [one for one in results if one.outcome == "stored"]
@@ -150,6 +152,27 @@ def _store(given: argparse.Namespace) -> int:
         for uid, words in sorted(unsure.items()):
             print(f"not committed: {uid}: {words}", file=sys.stderr)
     return FAILED if lost or unsure or not stored else 0
+
+
+def _refuse_undecided(paths: Sequence[Path]) -> None:
+    """Refuse objects that a de-identification made: nobody can decide on them here.
+
+    Raises:
+        RefusedError: Some are.
+    """
+    from claimed_med import lineage
+    from claimed_med.dicom.storing import DEIDENTIFY
+
+    for path in paths:
+        below = {file.parent for file in path.rglob(LINEAGE)} if path.is_dir() else set()
+        for place in sorted({path if path.is_dir() else path.parent, *below}):
+            record = lineage.read(place)
+            if record is not None and record.component == DEIDENTIFY:
+                raise RefusedError(
+                    "net store",
+                    "the objects are de-identified, and nobody has decided on them",
+                    do="use store-deidentified or send-deidentified",
+                )
 
 
 def _files(paths: Sequence[Path]) -> Iterator[Path]:

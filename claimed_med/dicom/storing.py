@@ -66,5 +66,7 @@ def refuse_undecided(objects: Handle) -> None:
     record = objects.record or (lineage.read(objects.path) if objects.path is not None else None)
     if record is not None and record.component == DEIDENTIFY:
         raise RefusedError(
-            "store", "the objects are de-identified, and nobody has decided on them", do="use store-deidentified"
+            "store",
+            "the objects are de-identified, and nobody has decided on them",
+            do="use store-deidentified or send-deidentified",
         )

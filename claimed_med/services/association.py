@@ -30,6 +30,7 @@ LONGEST_REQUEST = 1 << 20  # 128 contexts with every transfer syntax there is ta
 _LONGEST_COMMAND = 1 << 14
 _BUFFER = 1 << 17
 _GOODBYE_S = 1.0
+_NONE = Answer(dimse.SUCCESS)
 NEVER = float("inf")
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux; forgotten by the kernel after a while
 
@@ -259,13 +260,8 @@ class Association:
         request = dimse.decoded(bytes(self._command))
         self._command.clear()
         self._began, self._n_bytes = time.monotonic(), 0
-        if request.field & dimse.RESPONSE or request.field == dimse.C_CANCEL:
-            if request.has_data:
-                raise ProtocolError("a data set where none is allowed")
-            self.busy = False
-            return
         self._request = request
-        self._sink = self.acceptor.sink(self, request, self._context)
+        self._sink = Dropped(_NONE) if request.expects_nothing else self.acceptor.sink(self, request, self._context)
         if not request.has_data:
             self._finish()
 
@@ -286,8 +282,9 @@ class Association:
         self.deadline = NEVER  # the disk may be slow: that is not the peer's fault
         answer = sink.finish()
         self._request = self._sink = None
-        self.send_message(context, dimse.response(request, answer.status, answer.comment))
-        self.acceptor.answered(request, answer, time.monotonic() - self._began, self._n_bytes)
+        if not request.expects_nothing:
+            self.send_message(context, dimse.response(request, answer.status, answer.comment))
+            self.acceptor.answered(request, answer, time.monotonic() - self._began, self._n_bytes)
         while self.after:
             self.after.pop(0)()
         self.busy = False

@@ -49,6 +49,11 @@ class Command:
     has_data: bool
     action: int = 0
 
+    @property
+    def expects_nothing(self) -> bool:
+        """Whether it is an answer itself, or the cancellation of what is over."""
+        return bool(self.field & RESPONSE) or self.field == C_CANCEL
+
 
 def decoded(data: bytes) -> Command:
     """Read a command set.

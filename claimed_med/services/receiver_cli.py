@@ -7,6 +7,7 @@ import logging
 import signal
 import sys
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from claimed_med.services.incoming import Store
 from claimed_med.services.receiver import Receiver, ReceiverSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 _MIB = 1 << 20
 
@@ -30,10 +31,11 @@ def serve(argv: Sequence[str] | None = None) -> int:
     given = parser().parse_args(argv)
     start_log()
     receiver = Receiver(settings_from(given), Store(given.folder))
-    receiver.start()
-    print(f"listening on port {receiver.port}", flush=True)
-    wait_for_signal()
-    receiver.stop(given.grace_s)
+    with until_signal() as ended:
+        receiver.start()
+        print(f"listening on port {receiver.port}", flush=True)
+        ended.wait()
+        receiver.stop(given.grace_s)
     return 0
 
 
@@ -125,13 +127,13 @@ def start_log() -> None:
     logging.getLogger("claimed_med.receiver").setLevel(logging.INFO)
 
 
-def wait_for_signal() -> None:
-    """Sleep until SIGTERM or SIGINT."""
+@contextmanager
+def until_signal() -> Iterator[threading.Event]:
+    """An event that is set by SIGTERM and SIGINT during the block."""
     ended = threading.Event()
     before = {number: signal.signal(number, lambda *_: ended.set()) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        while not ended.wait(3600):
-            pass
+        yield ended
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

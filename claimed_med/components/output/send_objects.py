@@ -25,7 +25,7 @@ def send_objects(
     """Send DICOM objects to a DICOM node.
 
     C-STORE of each file as it is where the node takes it so, else uncompressed, never with loss. When an object fails,
-    the others are sent all the same, and then the run fails. De-identified objects leave by `store-deidentified`, which
+    the others are sent all the same, and then the run fails. De-identified objects leave by `send-deidentified`, which
     asks for the decision on them; this component refuses them. Certificates for TLS are the files that
     CLAIMED_MED_TLS_CA, _CERT and _KEY name.
 

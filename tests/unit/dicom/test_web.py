@@ -5,12 +5,14 @@ from __future__ import annotations
 import http.server
 import json
 import logging
+import ssl
 import threading
 import tracemalloc
 from collections import Counter
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+import trustme
 from pydicom import dcmread
 
 from claimed_med.dicom.web import Archive, Credentials, Patience, from_environment, parse_query, require_all
@@ -629,3 +631,45 @@ def test_the_length_of_a_body_is_what_it_yields(chest):
 )
 def test_uids_are_digits_and_single_dots(text, good):
     assert is_uid(text) == good
+
+
+# TLS
+
+
+@pytest.fixture
+def guarded(tmp_path):
+    """The address of an https server that wants a client certificate, and the folder with all certificates."""
+    authority, stranger = trustme.CA(), trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    stranger.cert_pem.write_to_path(tmp_path / "other.pem")
+    for name, ca, host in (("server", authority, "127.0.0.1"), ("client", authority, "us"), ("thief", stranger, "us")):
+        ca.issue_cert(host).private_key_and_cert_chain_pem.write_to_path(tmp_path / f"{name}.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "server.pem")
+    context.load_verify_locations(tmp_path / "ca.pem")
+    context.verify_mode = ssl.CERT_REQUIRED
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server.handle_error = lambda *_: None  # broken handshakes are what is tested
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    server.answer = lambda *_: listed("0020000D", "1.2.3")
+    server.asked, server.heads = [], []
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    yield f"https://127.0.0.1:{server.server_port}/dw", tmp_path, server
+    server.shutdown()
+    server.server_close()
+
+
+def _with(folder, certificate, authority):
+    names = {"CERT": certificate, "CA": authority}
+    return from_environment({f"CLAIMED_MED_DICOMWEB_{key}": str(folder / name) for key, name in names.items() if name})
+
+
+def test_the_archive_sees_our_certificate_and_we_check_its_own(guarded):
+    url, folder, server = guarded
+    with Archive(url, _with(folder, "client.pem", "ca.pem"), patience=QUICK) as archive:
+        assert [one.study_uid for one in archive.query({})] == ["1.2.3"]
+    n_asked = len(server.asked)
+    for certificate, authority in (("", "ca.pem"), ("thief.pem", "ca.pem"), ("client.pem", "other.pem")):
+        with Archive(url, _with(folder, certificate, authority), patience=QUICK) as archive, pytest.raises(InputError):
+            list(archive.query({}))
+    assert len(server.asked) == n_asked

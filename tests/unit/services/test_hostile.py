@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import resource
+import shutil
 import socket
 import struct
 import subprocess
@@ -12,6 +13,7 @@ import threading
 import time
 import zlib
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import trustme
@@ -339,6 +341,41 @@ def test_a_disk_that_takes_no_more_is_out_of_resources(raw, tmp_path, files):
     assert server.returncode == 0
     assert "PLANTED" not in log
     assert files(tmp_path) == ["in/1.2.3/1.2.2.dcm"]
+
+
+_SMALL_DISK = """
+mount -t tmpfs -o size=6m none "$1" || exit 77
+exec "$2" -m claimed_med net serve "$1/in" --port 0 --min-free-mib 2
+"""
+
+
+def test_the_reserve_of_a_small_disk_stays_free(raw, tmp_path):
+    words = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", _SMALL_DISK, "sh"]
+    with subprocess.Popen(
+        [*words, str(tmp_path), sys.executable], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as server:
+        told = server.stdout.readline()
+        if not told:
+            server.wait()
+            pytest.skip("no private mounts on this machine")
+        try:
+            with raw(int(told.split()[-1])) as peer:
+                peer.associate()
+                uids = [f"1.2.3.{number}" for number in range(12)]
+                answers = [
+                    peer.store(raw.command(MR, uid), raw.data_set(MR, uid, pixels=bytes(600_000)))[0] for uid in uids
+                ]
+            inside = Path(f"/proc/{server.pid}/root{tmp_path}")  # the disk is seen by the server only
+            kept, free = sorted(one.name for one in inside.rglob("*.dcm")), shutil.disk_usage(inside).free
+            left = list(inside.rglob(".partial-*"))
+        finally:
+            server.terminate()
+    n_stored = answers.count(0)
+    assert 3 <= n_stored < 12
+    assert answers == [0] * n_stored + [0xA700] * (12 - n_stored)
+    assert kept == sorted(f"{uid}.dcm" for uid in uids[:n_stored])
+    assert free >= 2 << 20
+    assert left == []
 
 
 def _eventually(condition):

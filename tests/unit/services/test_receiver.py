@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -135,7 +136,6 @@ def test_it_commits_to_what_it_has_and_to_nothing_else(receiving, tmp_path):
 
 @pytest.mark.parametrize("data", [b"", b"\xff" * 40, b"\x08\x00\x95\x11UI\x06\x001.2.3\0"])
 def test_a_request_for_commitment_that_is_none_is_refused(receiving, raw, tmp_path, data):
-    import struct
 
     def element(number, value):
         return struct.pack("<HHI", 0, number, len(value)) + value
@@ -146,6 +146,16 @@ def test_a_request_for_commitment_that_is_none_is_refused(receiving, raw, tmp_pa
         peer.associate((1, "1.2.840.10008.1.20.1", "1.2.840.10008.1.2.1"))
         peer.say(pdu.message(1, element(0, struct.pack("<I", len(body))) + body, data or b"\0", 16384))
         assert peer.status()[0] == 0x0115
+
+
+def test_an_answer_of_the_peer_is_read_and_not_answered(receiving, raw, tmp_path):
+    with receiving(tmp_path / "in") as receiver, raw(receiver.port) as peer:
+        peer.associate()
+        command = bytearray(raw.command(MR, "1.2.3.4"))
+        place = command.index(struct.pack("<HHI", 0, 0x0100, 2)) + 8
+        command[place : place + 2] = struct.pack("<H", 0x8100)  # N-EVENT-REPORT-RSP with a data set
+        peer.say(pdu.message(1, bytes(command), b"reply ", 16384))
+        assert peer.store(raw.command(MR, "1.2.3.5"), raw.data_set(MR, "1.2.3.5")) == (0, "")
 
 
 # words

@@ -6,8 +6,6 @@ The rules are those of docs/routing.md, with the addresses of this test.
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 import urllib.request
 from collections import Counter
 from pathlib import Path
@@ -19,7 +17,6 @@ from claimed_med.dicom.web import Archive
 from claimed_med.testing import orthanc, phantoms
 from claimed_med.testing.routing import RouterProcess, wait_for
 
-STORESCU = "/usr/bin/storescu"  # pynetdicom installs a script of the same name
 PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "routing.md"
 
 
@@ -51,14 +48,14 @@ def research(orthanc_installed, tmp_path):
         yield made
 
 
-def scan(port, files):
+@pytest.fixture
+def scan(dcmtk_installed):
     """What a scanner does, with a program that is not ours."""
-    words = [STORESCU, "-aec", "ROUTER", "127.0.0.1", str(port), *map(str, files)]
-    return subprocess.run(words, capture_output=True, check=False).returncode == 0
+    return lambda port, files: dcmtk_installed("storescu", "-aec", "ROUTER", "127.0.0.1", port, *files)[0] == 0
 
 
 def test_a_study_from_a_scanner_ends_de_identified_and_with_results_in_the_archive(
-    archive_server, research, study, tmp_path, monkeypatch
+    archive_server, research, scan, study, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("CLAIMED_MED_SECRET", "a secret of more than sixteen bytes")
     port, metrics_port, rules = orthanc.free_port(), orthanc.free_port(), tmp_path / "RULES.toml"
@@ -107,7 +104,9 @@ complete.required = ['NumberOfSlices >= {n_slices}']
 """
 
 
-def test_a_pipeline_finds_in_the_archive_what_was_forwarded_and_stores_its_results_there(archive_server, tmp_path):
+def test_a_pipeline_finds_in_the_archive_what_was_forwarded_and_stores_its_results_there(
+    archive_server, scan, tmp_path
+):
     values = phantoms.chest_values((16, 80, 96))
     study = phantoms.write_series(tmp_path / "sent", values, name="report into the PACS")
     uid = str(dcmread(study[0], stop_before_pixels=True).StudyInstanceUID)

@@ -15,7 +15,7 @@ import shutil
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from claimed_med.dicom.header import NotReadable, open_instance, text
 from claimed_med.errors import ClaimedMedError, ContractError, InputError, RefusedError
@@ -24,7 +24,7 @@ from claimed_med.payload import PARTIAL
 from claimed_med.services.incoming import Received, Store
 from claimed_med.services.router_delivery import Outgoing, Undelivered, deliver, outgoing
 from claimed_med.services.router_run import RunFailed, make_input, results, run
-from claimed_med.services.router_state import Arrival, State, Study
+from claimed_med.services.router_state import Arrival, State, Study, StudyState
 from claimed_med.services.router_study import Verdict, judge, series_of
 
 if TYPE_CHECKING:
@@ -95,9 +95,11 @@ class Router:
         if self._thread.is_alive():
             self._thread.join()
         self._pool.shutdown(wait=True)
-        self._take_down()
-        self.state.close()
-        self._lock.close()
+        try:
+            self._take_down()
+        finally:
+            self.state.close()
+            self._lock.close()
 
     def _find_untold(self) -> int:
         """Take down files that a router which was killed had kept, but not taken down."""
@@ -143,7 +145,11 @@ class Router:
         for study in self.state.studies("received"):
             if self._is_due(study, now):
                 self._looked_at[study.study_uid] = study.last_at
-                self._judge(study, now)
+                try:
+                    self._judge(study, now)
+                except Exception as error:  # noqa: BLE001 - one study must not keep the others waiting
+                    self._looked_at.pop(study.study_uid)
+                    _log.error("study=%s %s", study.study_uid, explain(error, "route")["text"])
 
     def _is_due(self, study: Study, now: float) -> bool:
         """Whether to judge a study now: something new came, or a time that matters is over."""
@@ -190,12 +196,11 @@ class Router:
     def _wait(self, study: Study, rule: str, words: str, wait_s: float) -> None:
         self.state.explain(study, rule, words, min(self._quiet_since(study) + wait_s, _NEVER))
 
-    def _move(self, study: Study, state: str, words: str = "", **changes: object) -> bool:
-        moved = self.state.move(study, state, words, **changes)  # type: ignore[arg-type]
+    def _move(self, study: Study, state: StudyState, words: str = "", **changes: Any) -> bool:
+        moved = self.state.move(study, state, words, **changes)
         if moved:
-            _log.info(
-                "study=%s version=%d state=%s%s", study.study_uid, study.version, state, words and f" why={words}"
-            )
+            why = words and f" why={words}"
+            _log.info("study=%s version=%d state=%s%s", study.study_uid, study.version, state, why)
         return moved
 
     def files_of(self, study: Study) -> dict[str, list[Path]]:
@@ -207,6 +212,9 @@ class Router:
 
     def _hand_out(self) -> None:
         self._busy = {uid: one for uid, one in self._busy.items() if not one.done()}
+        for study in self.state.studies("running"):
+            if study.study_uid not in self._busy:
+                self._move(study, "complete", "its outcome could not be written; once more")
         now = time.time()
         for study in self.state.studies("complete"):
             if len(self._busy) >= self.book.work.workers:
@@ -218,7 +226,10 @@ class Router:
                     self._busy[study.study_uid].add_done_callback(lambda _: self._wake.set())
 
     def _process(self, study: Study) -> None:
-        """Work on one study; every outcome becomes a state."""
+        """Work on one study; every outcome becomes a state.
+
+        When not even that can be written, `_hand_out` takes the study up again.
+        """
         try:
             n_there = self._route(study, self._rule_of(study))
         except (Undelivered, RunFailed, ClaimedMedError, OSError) as error:
@@ -240,7 +251,7 @@ class Router:
         objects = outgoing(files)
         n_there = self._deliver(study, rule.forward, objects)
         if len(objects) < len(files):
-            what = f"{len(files) - len(objects)} received objects cannot be read; all others were forwarded"
+            what = f"{len(files) - len(objects)} received objects cannot be read"
             raise RunFailed(what, InputError.exit_code)
         if not rule.runs:
             return n_there
@@ -254,31 +265,33 @@ class Router:
 
     def _deliver(self, study: Study, names: tuple[str, ...], objects: list[Outgoing]) -> int:
         """Bring objects to all destinations; one that does not answer does not keep the others waiting."""
-        faults = []
+        faults: list[str] = []
+        refused: list[bool] = []
         for name in names:
             try:
                 deliver(self.state, study.study_uid, self.book.destinations[name], objects, self._stop.is_set)
             except (Undelivered, ClaimedMedError) as error:
                 faults.append(f"{name}: {getattr(error, 'what', error)}")
+                refused.append(getattr(error, "refused", False))
         if faults:
-            raise Undelivered("; ".join(faults))
+            raise Undelivered("; ".join(faults), refused=all(refused))
         return len(objects) * len(names)
 
     def _give_up_or_wait(self, study: Study, error: Exception) -> None:
-        words = f"{type(error).__name__}" if isinstance(error, OSError) else str(error)
         if self._stop.is_set():
             return  # it stays in state running, and goes on after the next start
-        tries, work = study.tries + 1, self.book.work
-        if isinstance(error, ClaimedMedError) and error.exit_code in _BECAUSE_OF_DATA:
-            error = RunFailed(words, error.exit_code)
-        if isinstance(error, RunFailed) and error.is_because_of_data:
-            self._move(study, "quarantined", words, tries=tries)
-        elif tries >= work.attempts or (isinstance(error, RunFailed) and error.is_final):
-            self._move(study, "failed", f"{words} (try {tries} of {work.attempts})", tries=tries)
+        words = type(error).__name__ if isinstance(error, OSError) else str(error)
+        is_no = isinstance(error, RunFailed) or getattr(error, "refused", False)
+        tries, refusals, work = study.tries + 1, study.refusals + is_no, self.book.work
+        counts = {"tries": tries, "refusals": refusals}
+        if getattr(error, "code", getattr(error, "exit_code", 0)) in _BECAUSE_OF_DATA:
+            self._move(study, "quarantined", words, **counts)
+        elif tries >= work.attempts or refusals >= work.refusals or getattr(error, "is_final", False):
+            self._move(study, "failed", f"{words} (try {tries})", **counts)
         else:
             pause_s = work.pause_s(tries)
-            told = f"try {tries} of {work.attempts}: {words}; next in {pause_s:g} s"
-            self._move(study, "complete", told, tries=tries, next_at=time.time() + pause_s)
+            told = f"try {tries}: {words}; next in {pause_s:g} s"
+            self._move(study, "complete", told, **counts, next_at=time.time() + pause_s)
 
     def _clear_out(self) -> None:
         """Remove objects and runs of studies that were stored long ago; what became of them stays known."""

@@ -7,6 +7,7 @@ it can be asked). That an object is about to go out is on the disk before it doe
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -28,11 +29,21 @@ if TYPE_CHECKING:
 BATCH_SIZE = 25
 _ONCE = Patience(attempts=1)  # the router has its own pauses, and every repeat is to be counted
 _SHOWN = 3
+_REFUSAL = re.compile("0x(?!A7)[0-9A-F]{4}")  # a status of the node, but for those that tell of a lack of resources
 _NOT_FOUND = "it was taken, but is not found there"
 
 
 class Undelivered(Exception):  # noqa: N818 - an outcome that is handed over, not raised at the user
-    """Some objects are not at their destination; carries the reason."""
+    """Some objects are not at their destination.
+
+    Args:
+        reason: Why.
+        refused: Whether the destination answered, and said no; else a later try may find it in a better mood.
+    """
+
+    def __init__(self, reason: str, *, refused: bool = False) -> None:
+        super().__init__(reason)
+        self.refused = refused
 
 
 @dataclass(frozen=True)
@@ -184,7 +195,8 @@ def deliver(
     failures |= _confirm(state, study_uid, destination, way, taken)
     if failures:
         reasons = ", ".join(sorted(set(failures.values()))[:_SHOWN])
-        raise Undelivered(f"{len(failures)} of {len(objects)} objects are not there: {reasons}")
+        refused = all(_REFUSAL.search(why) for why in failures.values())
+        raise Undelivered(f"{len(failures)} of {len(objects)} objects are not there: {reasons}", refused=refused)
 
 
 def _confirm(

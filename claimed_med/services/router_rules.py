@@ -30,14 +30,16 @@ class Work:
 
     Attributes:
         workers: Studies at once.
-        attempts: Tries until a study has failed.
+        attempts: Tries until a study has failed, as long as a destination does not answer.
+        refusals: Tries until a study has failed, when a destination refuses objects or a run fails.
         first_pause_s: Before the second try [s]; doubled each time.
         longest_pause_s: Longest pause [s].
         keep_days: After so many days objects and runs of stored studies are removed [d]; 0: never.
     """
 
     workers: int = 2
-    attempts: int = 5
+    attempts: int = 100
+    refusals: int = 3
     first_pause_s: float = 5.0
     longest_pause_s: float = 600.0
     keep_days: float = 0.0
@@ -231,6 +233,7 @@ def _work_faults(work: Work) -> list[str]:
     limits = {
         "workers": 1 <= work.workers <= 64,
         "attempts": work.attempts >= 1,
+        "refusals": work.refusals >= 1,
         "first_pause_s": work.first_pause_s > 0,
         "longest_pause_s": work.longest_pause_s > 0,
         "keep_days": work.keep_days >= 0,

@@ -6,6 +6,7 @@ came in; this file is the truth about what became of it.
 
 from __future__ import annotations
 
+import dataclasses
 import sqlite3
 import threading
 import time
@@ -28,7 +29,7 @@ _TABLES = """
 CREATE TABLE IF NOT EXISTS studies (
     study_uid TEXT PRIMARY KEY, version INTEGER NOT NULL, state TEXT NOT NULL, rule TEXT NOT NULL, reason TEXT NOT NULL,
     tries INTEGER NOT NULL, next_at REAL NOT NULL, last_at REAL NOT NULL, changed_at REAL NOT NULL,
-    began INTEGER NOT NULL);
+    began INTEGER NOT NULL, refusals INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS objects (
     study_uid TEXT NOT NULL, name TEXT NOT NULL, sop_uid TEXT NOT NULL, series_uid TEXT NOT NULL,
     version INTEGER NOT NULL, at REAL NOT NULL, repeats INTEGER NOT NULL, conflict INTEGER NOT NULL,
@@ -83,6 +84,7 @@ class Study:
         last_at: When its last object came [s since 1970].
         changed_at: When its state changed [s since 1970].
         began: Whether work on this version has begun, so that what comes now comes late.
+        refusals: How many of the tries ended with an answer that was no, not for lack of an answer.
     """
 
     study_uid: str
@@ -95,6 +97,7 @@ class Study:
     last_at: float
     changed_at: float
     began: int
+    refusals: int
 
 
 class State:
@@ -167,7 +170,7 @@ class State:
         row = base.execute("SELECT version, state, began FROM studies WHERE study_uid = ?", (one.study_uid,)).fetchone()
         if row is None:
             base.execute(
-                "INSERT INTO studies VALUES (?, 1, 'received', '', '', 0, 0, ?, ?, 0)", (one.study_uid, now, now)
+                "INSERT INTO studies VALUES (?, 1, 'received', '', '', 0, 0, ?, ?, 0, 0)", (one.study_uid, now, now)
             )
             self._tell(base, one.study_uid, 1, "received", "first object")
         version, state = (1, "received") if row is None else (int(row["version"]), str(row["state"]))
@@ -192,7 +195,7 @@ class State:
         now = time.time()
         base.execute(
             "UPDATE studies SET version = ?, state = 'received', reason = '', tries = 0, next_at = 0, last_at = ?, "
-            "changed_at = ?, began = 0 WHERE study_uid = ?",
+            "changed_at = ?, began = 0, refusals = 0 WHERE study_uid = ?",
             (version, now, now, study_uid),
         )
         self._tell(base, study_uid, version, "received", "opened again: objects came late")
@@ -206,30 +209,29 @@ class State:
 
     # what becomes of it
 
-    def move(
-        self,
-        study: Study,
-        state: StudyState,
-        words: str = "",
-        *,
-        rule: str | None = None,
-        tries: int = -1,
-        next_at: float = 0.0,
-    ) -> bool:
+    def move(self, study: Study, state: StudyState, words: str = "", **changes: Any) -> bool:
         """Change the state of a study, unless it is no longer as `study` says; whether it was changed.
 
         A study that ends while late objects wait is opened again at once.
-        """  # fmt: skip
+
+        Args:
+            study: As it was when this was decided.
+            state: Its new state.
+            words: Why; for reason and history.
+            changes: New values of `rule`, `tries`, `refusals`, `next_at` (else: now).
+        """
         now = time.time()
         with self._change() as base:
+            new = dataclasses.replace(study, **{"next_at": 0.0, **changes})
             changed = base.execute(
-                "UPDATE studies SET state = ?, rule = ?, reason = ?, tries = ?, next_at = ?, changed_at = ?, "
-                "began = MAX(began, ?) WHERE study_uid = ? AND version = ? AND state = ? AND last_at = ?",
+                "UPDATE studies SET state = ?, rule = ?, reason = ?, tries = ?, refusals = ?, next_at = ?, "
+                "changed_at = ?, began = MAX(began, ?) "
+                "WHERE study_uid = ? AND version = ? AND state = ? AND last_at = ?",
                 (
-                    state, study.rule if rule is None else rule, words, study.tries if tries < 0 else tries, next_at,
-                    now, int(state == "running"), study.study_uid, study.version, study.state, study.last_at,
+                    *(state, new.rule, words, new.tries, new.refusals, new.next_at, now, int(state == "running")),
+                    *(study.study_uid, study.version, study.state, study.last_at),
                 ),
-            ).rowcount  # fmt: skip
+            ).rowcount
             if not changed:
                 return False
             self._tell(base, study.study_uid, study.version, state, words)
@@ -260,14 +262,14 @@ class State:
         if found is None or found.state not in {"failed", "quarantined"}:
             state = "unknown" if found is None else found.state
             raise InputError("route", "the study cannot be tried again", got=state, allowed="failed, quarantined")
-        self.move(found, "received", "taken up again by hand", tries=0)
+        self.move(found, "received", "taken up again by hand", tries=0, refusals=0)
         return self.study(study_uid) or found
 
     def take_up(self) -> list[str]:
         """After a start: give back what was running when the router ended."""
         stopped = self.studies("running")
         for one in stopped:
-            self.move(one, "complete", "the router was stopped; goes on", tries=one.tries)
+            self.move(one, "complete", "the router was stopped; goes on")
         return [one.study_uid for one in stopped]
 
     # what goes out

@@ -52,6 +52,16 @@ def test_only_what_was_de_identified_and_blessed_reaches_research(source, tmp_pa
     assert not [one for one in headers if name and name in str(one)]
 
 
+def test_nothing_leaves_when_the_secret_cannot_be_read(source, tmp_path, monkeypatch):
+    monkeypatch.delenv("CLAIMED_MED_SECRET", raising=False)
+    monkeypatch.setenv("CLAIMED_MED_SECRET_FILE", str(tmp_path / "absent"))
+    archive, study, _ = source
+    with orthanc.orthanc(tmp_path / "research", dicom=False) as server, Archive(server.dicomweb_url) as research:
+        parameters = {"source_url": archive.url, "query": study, "target_url": research.url}
+        assert _run("deidentify_for_research", tmp_path / "out", **parameters) == 3
+        assert research.query({}) == []
+
+
 def _made(folder):
     folder.mkdir()
     return folder

@@ -147,7 +147,7 @@ def test_an_archive_that_is_down_is_tried_again_then_the_study_has_failed_and_ca
         words = [one["words"] for one in router.state.history(uid)]
     assert failed.tries == 2
     assert "pacs" in failed.reason
-    assert "try 1 of 2" in "".join(words)
+    assert "try 1: pacs: " in "".join(words)
     with running(Router(book(archive.url), tmp_path / "home")) as router:
         router.state.retry(uid)
         wait(router, uid, "stored")
@@ -331,7 +331,7 @@ def test_a_run_that_is_killed_is_tried_again(archive, study, tmp_path):
         found[0].kill()
         wait(router, uid, "stored")
         told = " ".join(one["words"] for one in router.state.history(uid))
-    assert "try 1 of 2: the run was killed by SIGKILL" in told
+    assert "try 1: the run was killed by SIGKILL" in told
     assert len(archive.instances(uid)) == 8
 
 
@@ -350,6 +350,44 @@ def test_what_was_stored_long_ago_is_removed_and_still_known(archive, study, tmp
         router._take_down()
         assert router.state.study(uid).state == "stored"
         assert router.state.deliveries(uid)[0]["sends"] == 4
+
+
+class Refusing:
+    """A node that answers, and refuses every object."""
+
+    def present(self, objects):
+        return {one.sop_uid for one in objects} & set()
+
+    def send(self, objects):
+        return {one.sop_uid: "status 0x0122" for one in objects}
+
+
+def test_what_a_destination_refuses_is_given_up_sooner_than_one_that_does_not_answer(study, tmp_path, monkeypatch):
+    monkeypatch.setattr(router_delivery, "door", lambda _: Refusing())
+    made = book(nowhere())
+    made = dataclasses.replace(made, work=dataclasses.replace(made.work, attempts=1000, refusals=2))
+    with running(Router(made, tmp_path / "home")) as router:
+        failed = wait(router, put_all(router, study), "failed")
+    assert (failed.tries, failed.refusals) == (2, 2)
+    assert "4 of 4 objects are not there: status 0x0122" in failed.reason
+
+
+def test_a_study_whose_outcome_could_not_be_written_is_taken_up_again(archive, study, tmp_path, monkeypatch):
+    with running(Router(book(archive.url), tmp_path / "home")) as router:
+        move, broken = router.state.move, []
+
+        def fail_once(changed, state, *words, **changes):
+            if state == "stored" and not broken:
+                broken.append(state)
+                raise OSError
+            return move(changed, state, *words, **changes)
+
+        monkeypatch.setattr(router.state, "move", fail_once)
+        uid = put_all(router, study)
+        wait(router, uid, "stored")
+        told = [one["words"] for one in router.state.history(uid)]
+    assert "its outcome could not be written; once more" in told
+    assert len(archive.instances(uid)) == 4
 
 
 class Forgetful:

@@ -6,9 +6,8 @@ The rules are those of docs/routing.md, with the addresses of this test.
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 import urllib.request
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,6 @@ from claimed_med.dicom.web import Archive
 from claimed_med.testing import orthanc, phantoms
 from claimed_med.testing.routing import RouterProcess, wait_for
 
-STORESCU = "/usr/bin/storescu"  # pynetdicom installs a script of the same name
 PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "routing.md"
 
 
@@ -50,15 +48,14 @@ def research(orthanc_installed, tmp_path):
         yield made
 
 
-def scan(port, files):
+@pytest.fixture
+def scan(dcmtk_installed):
     """What a scanner does, with a program that is not ours."""
-    words = [STORESCU, "-aec", "ROUTER", "127.0.0.1", str(port), *map(str, files)]
-    return subprocess.run(words, capture_output=True, check=False).returncode == 0
+    return lambda port, files: dcmtk_installed("storescu", "-aec", "ROUTER", "127.0.0.1", port, *files)[0] == 0
 
 
-@pytest.mark.skipif(shutil.which(STORESCU) is None, reason="dcmtk is absent (apt-get install dcmtk)")
 def test_a_study_from_a_scanner_ends_de_identified_and_with_results_in_the_archive(
-    archive_server, research, study, tmp_path, monkeypatch
+    archive_server, research, scan, study, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("CLAIMED_MED_SECRET", "a secret of more than sixteen bytes")
     port, metrics_port, rules = orthanc.free_port(), orthanc.free_port(), tmp_path / "RULES.toml"
@@ -89,6 +86,42 @@ def test_a_study_from_a_scanner_ends_de_identified_and_with_results_in_the_archi
     assert "claimed_med_receiver_open_associations" in metrics
     texts = [metrics.encode(), *(file.read_bytes() for file in traces(tmp_path))]
     assert not [word for word in phantoms.PLANTED.values() for content in texts if word.encode() in content]
+
+
+RULES = """
+[receiver]
+aet = "ROUTER"
+port = {port}
+[destination.pacs]
+node = "{node}"
+[[rule]]
+name = "report into the PACS"
+forward = ["pacs"]
+pipeline = "pacs_segment_and_report"
+input = ""
+settings = {{ url = "{url}", query = "{{study_uid}}" }}
+complete.required = ['NumberOfSlices >= {n_slices}']
+"""
+
+
+def test_a_pipeline_finds_in_the_archive_what_was_forwarded_and_stores_its_results_there(
+    archive_server, scan, tmp_path
+):
+    values = phantoms.chest_values((16, 80, 96))
+    study = phantoms.write_series(tmp_path / "sent", values, name="report into the PACS")
+    uid = str(dcmread(study[0], stop_before_pixels=True).StudyInstanceUID)
+    port, rules = orthanc.free_port(), tmp_path / "RULES.toml"
+    node = f"{archive_server.aet}@127.0.0.1:{archive_server.dicom_port}"
+    rules.write_text(RULES.format(port=port, node=node, url=archive_server.dicomweb_url, n_slices=len(study)))
+    with RouterProcess(rules, tmp_path / "home", tmp_path / "log") as router:
+        wait_for(lambda: router.check() and scan(port, study))
+        wait_for(lambda: router.status("--study", uid).get("state") in {"stored", "failed", "quarantined"})
+        told = router.status("--study", uid)
+    assert told["state"] == "stored", told
+    with Archive(archive_server.dicomweb_url) as archive:
+        back = archive.retrieve(uid, tmp_path / "back")
+    modalities = Counter(dcmread(path, stop_before_pixels=True).Modality for path in back)
+    assert modalities == {"CT": len(study), "OT": 1, "SEG": 1, "SR": 1}
 
 
 def traces(folder):

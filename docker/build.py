@@ -25,7 +25,7 @@ from claimed_med import registry
 HERE = Path(__file__).parent
 HOME = HERE.parent
 OUT = HOME / "build" / "images"
-REPOSITORY = "localhost/claimed-med"
+REPOSITORY = "claimed-med"
 PIP = "pip==25.3"
 PYTHON = "3.11"  # of the base image
 _LABEL = "org.claimed-med"
@@ -70,10 +70,11 @@ def build(name: str, base: str, built: dict[str, str]) -> str:
     file = HERE / f"{name}.Dockerfile"
     given = arguments_of(file.read_text(encoding="utf-8"))
     below = given["BASE"].rsplit("/", 1)[-1]
-    foundation = build(below, base, built) if below in names() else base or debian()
-    labels = labels_of(name, foundation)
+    below_id = build(below, base, built) if below in names() else ""
+    foundation = f"{repository()}/{below}:latest" if below_id else base or debian()
+    labels = labels_of(name, below_id or identity(foundation))
     labels[f"{_LABEL}.inputs"] = inputs = digest_of(sources(file), labels)
-    reference = f"{REPOSITORY}/{name}"
+    reference = f"{repository()}/{name}"
     if inspect(f"{reference}:latest", f'{{{{index .Config.Labels "{_LABEL}.inputs"}}}}') != inputs:
         run_build(name, file, gather(given), foundation, labels)
     bill = OUT / f"{name}.cdx.json"
@@ -81,9 +82,19 @@ def build(name: str, base: str, built: dict[str, str]) -> str:
     bill.write_bytes(
         subprocess.run([*listed, "/opt/claimed-med/sbom.cdx.json"], check=True, capture_output=True).stdout
     )
-    built[name] = inspect(f"{reference}:latest", "{{.Id}}")
+    built[name] = identity(f"{reference}:latest")
     print(f"{reference}: {built[name][:19]}, bill of materials in {bill.relative_to(HOME)}")
     return built[name]
+
+
+def repository() -> str:
+    """Where images are named: podman keeps what is built here below localhost."""
+    return REPOSITORY if engine() == "docker" else f"localhost/{REPOSITORY}"
+
+
+def identity(reference: str) -> str:
+    """The id of an image: a digest of its content."""
+    return inspect(reference, "{{.Id}}").removeprefix("sha256:")
 
 
 def arguments_of(text: str) -> dict[str, str]:
@@ -126,7 +137,7 @@ def platform() -> list[str]:
 
 
 def debian() -> str:
-    """The id of the base image, made now where it is missing."""
+    """The name of the base image, which is made now where it is missing."""
     made = subprocess.run(
         [str(HERE / "base.sh")],
         check=True,
@@ -134,7 +145,7 @@ def debian() -> str:
         text=True,
         env={**os.environ, "CLAIMED_MED_CONTAINER_ENGINE": engine()},
     )
-    return inspect(made.stdout.strip(), "{{.Id}}")
+    return made.stdout.strip()
 
 
 def labels_of(name: str, foundation: str) -> dict[str, str]:
@@ -154,15 +165,14 @@ def labels_of(name: str, foundation: str) -> dict[str, str]:
 def run_build(name: str, file: Path, context: Path, foundation: str, labels: dict[str, str]) -> None:
     """Build, with every component's version as a tag: compiled pipelines name `claimed-med/NAME:VERSION`."""
     versions = {one["version"] for one in json.loads(labels[f"{_LABEL}.contracts"])}
-    words = ["--network", "none", "--pull=never", "--build-arg", f"BASE={foundation}"]
-    if engine() == "docker":
-        start, words = ["docker", "build"], ["--network", "none", "--build-arg", f"BASE={foundation}"]
-    else:
-        start = ["buildah", "build", "--layers=false", "--timestamp", commit_time()]
+    start = ["buildah", "build", "--layers=false", "--pull=never", "--timestamp", commit_time()]
+    words = ["docker", "build"] if engine() == "docker" else start
+    words += ["--network", "none", "--build-arg", f"BASE={foundation}"]
     words += ["--build-arg", f"REVISION={revision()}", "--file", str(file)]
     words += [word for key, value in labels.items() for word in ("--label", f"{key}={value}")]
-    words += [word for tag in ("latest", *sorted(versions)) for word in ("--tag", f"{REPOSITORY}/{name}:{tag}")]
-    subprocess.run([*start, *words, str(context)], check=True, stdout=sys.stderr)
+    words += [word for tag in ("latest", *sorted(versions)) for word in ("--tag", f"{repository()}/{name}:{tag}")]
+    environment = {**os.environ, "DOCKER_BUILDKIT": "1"}
+    subprocess.run([*words, str(context)], check=True, stdout=sys.stderr, env=environment)
 
 
 def inspect(reference: str, template: str) -> str:

@@ -13,7 +13,7 @@ import shutil
 import threading
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from claimed_med import lineage, openlineage, registry
 from claimed_med.engines import image as images
@@ -27,9 +27,9 @@ from claimed_med.payload import PARTIAL
 from claimed_med.remote import is_remote
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from claimed_med.component import Component
+    from claimed_med.component import Component, Contract
     from claimed_med.engines.ir import Pipeline
     from claimed_med.engines.task import Task
 
@@ -68,23 +68,22 @@ class ContainerRunner:
         faults = []
         for one in pipeline.executors.values():
             container = one["container"]
-            found = self._image(container["image"])
+            found = self._image(container)
             if not is_foreign(container):
                 contract = registry.get(container["command"][2]).contract
-                builtin = contract.module.startswith("claimed_med.components.")
-                if builtin and (contract.name, contract.version) not in found.carried:
+                if _is_builtin(contract) and (contract.name, contract.version) not in found.carried:
                     faults.append(f"{found.reference} does not carry {contract.name} {contract.version}")
         if faults:
             raise EngineError("container", "; ".join(sorted(set(faults))), do="run: make image")
 
     def state(self, task: Task) -> str:
         """The digest of the image: what is in it decides the bytes."""
-        return self._image(task.container["image"]).digest
+        return self._image(task.container).digest
 
     def run(self, task: Task, log: Path, share: int, told: Callable[[int, int], None]) -> int:
         """Run a task in a container; its exit code, negative for a signal."""
         number = next(self._count)
-        found = self._image(task.container["image"])
+        found = self._image(task.container)
         work = self.out / f"{PARTIAL}work" / str(number)
         written = task.folder / f"{PARTIAL}container" if task.component is None else task.folder
         started = lineage.now()
@@ -130,7 +129,12 @@ class ContainerRunner:
             with self._lock:
                 self._running -= 1
 
-    def _image(self, reference: str) -> images.Image:
+    def _image(self, container: Mapping[str, Any]) -> images.Image:
+        reference = str(container["image"])
+        if reference.startswith("claimed-med/") and not is_foreign(container):
+            contract = registry.get(container["command"][2]).contract
+            if not _is_builtin(contract):  # it has a version of its own, and runs in our newest image
+                reference = f"claimed-med/{contract.image}:latest"
         with self._lock:
             if reference not in self._images:
                 self._images[reference] = images.find(self.program, reference)
@@ -198,6 +202,10 @@ class ContainerRunner:
         as_we = ["--userns=keep-id"] if self.is_podman and os.getuid() != 0 else []
         no_proxy = ["--http-proxy=false"] if self.is_podman else []  # an address with a password, perhaps
         return [f"--user={uid}:{gid}", *as_we, *no_proxy]
+
+
+def _is_builtin(contract: Contract) -> bool:
+    return contract.module.startswith("claimed_med.components.")
 
 
 def _network() -> str:

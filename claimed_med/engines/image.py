@@ -57,9 +57,12 @@ def find(program: str, reference: str) -> Image:
     Raises:
         EngineError: It is not on this machine; nothing is pulled.
     """
-    words = [program, "image", "inspect", reference]
-    done = subprocess.run(words, check=False, capture_output=True, text=True)
-    if done.returncode != 0:
+    for name in (reference, f"localhost/{reference}"):  # as podman calls what was built here
+        words = [program, "image", "inspect", name]
+        done = subprocess.run(words, check=False, capture_output=True, text=True)
+        if done.returncode == 0:
+            break
+    else:
         raise EngineError(
             "container",
             f"the image {reference} is not on this machine",

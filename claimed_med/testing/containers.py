@@ -42,7 +42,7 @@ def build(*names: str) -> dict[str, str]:
     script = _ROOT / "docker" / "build.py"
     subprocess.run([sys.executable, str(script), *names], check=True, stdout=sys.stderr)
     found = names or tuple(path.stem for path in script.parent.glob("*.Dockerfile"))
-    return {name: f"localhost/claimed-med/{name}:latest" for name in found}
+    return {name: f"claimed-med/{name}:latest" for name in found}
 
 
 def run(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:

@@ -488,7 +488,7 @@ implementation:
         name = wait_for(lambda: container_of(running))
         os.kill(running.pid, signal.SIGKILL)
         running.wait()
-        wait_for(lambda: name not in names_of_containers())
+        assert wait_for(lambda: name not in names_of_containers())
     finally:
         running.kill()
         running.wait()

@@ -1,7 +1,8 @@
 """`claimed-med generate [--check]`: write everything that is derived from the contracts, or tell what is out of date.
 
 Derived are `components/<category>/<name>/component.yaml`, `docs/components/*.md`, the table in README.md, the stub
-`claimed_med/__init__.pyi`, the pipelines for Elyra and, where kfp is installed, the compiled ones. Standard library only at the top.
+`claimed_med/__init__.pyi`, the pipelines for Elyra and, where kfp is installed, the compiled ones. Standard library
+only at the top.
 """
 
 from __future__ import annotations

@@ -91,6 +91,8 @@ class KubeflowEngine:
             raise EngineError(
                 "kubeflow", "the server refused", got=f"HTTP {error.status}", do="check host, token and namespace"
             ) from None
+        finally:
+            client._run_api.api_client.rest_client.pool_manager.clear()  # noqa: SLF001 - kfp's client has no close
         self._fetch(pipeline.name, run.run_id)
         failed = str(final.state) != "SUCCEEDED"
         if failed and not any(one.status == "failed" for one in self.report.tasks.values()):

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from claimed_med.cli import main
+from claimed_med.targets.plan import SKIPPED
+
+FOUND = "int(inputs.parameter_values['found']) > 0"
+
+
+@pytest.mark.parametrize(
+    ("condition", "values", "code"),
+    [
+        (FOUND, ["found=1"], 0),
+        (FOUND, ["found=0"], SKIPPED),
+        ("inputs.parameter_values['verdict'] == 'blessed'", ["verdict=blessed"], 0),
+        ("inputs.parameter_values['verdict'] == 'blessed'", ["verdict=a=b"], SKIPPED),
+        (f"({FOUND}) && (inputs.parameter_values['on'] == true)", ["found=2", "on=true"], 0),
+        (FOUND, ["found=many"], 8),
+        (FOUND, [], 8),
+        ("__import__('os').getcwd()", [], 8),
+    ],
+)
+def test_a_condition_is_told_by_the_exit_code(condition, values, code):
+    assert main(["pipeline", "when", condition, *values]) == code
+
+
+@pytest.mark.parametrize(("found", "holds"), [("1", True), ("0", False)])
+def test_a_condition_is_told_as_json(found, holds, capsys):
+    assert main(["pipeline", "when", "--json", FOUND, f"found={found}"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"holds": holds}
+
+
+def test_a_target_is_printed_or_written(tmp_path, capsys):
+    words = ["pipeline", "compile", "segment_and_report", "--target", "slurm"]
+    assert main(words) == 0
+    assert main([*words, "--out", str(tmp_path / "script.sh")]) == 0
+    assert capsys.readouterr().out == (tmp_path / "script.sh").read_text()
+
+
+def test_catalogues_of_every_category_are_written(tmp_path, capsys):
+    assert main(["pipeline", "catalog", "--data", str(tmp_path)]) == 0
+    written = {path.stem for path in (tmp_path / "metadata" / "component-catalogs").iterdir()}
+    assert {"claimed_med_predict", "claimed_med_checkpoint", "claimed_med_analyze"} <= written
+    assert main(["pipeline", "catalog", "--data", str(tmp_path), "--components", str(tmp_path)]) == 8
+
+
+@pytest.mark.parametrize(("engine", "told"), [("airflow", "there is no Airflow"), ("slurm", "there is no sbatch")])
+def test_an_engine_that_is_not_here_is_said(engine, told, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CLAIMED_MED_AIRFLOW", raising=False)
+    words = ["--engine", engine, "--set", f"path={tmp_path}", "--out", str(tmp_path / "out")]
+    assert main(["pipeline", "run", "segment_and_report", *words]) == 4
+    assert told in capsys.readouterr().err

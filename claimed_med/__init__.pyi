@@ -932,6 +932,22 @@ def select_series(collection: DicomCollection, /, *, rule: str = '', mode: Liter
     """
     ...
 
+def send_deidentified(deidentified: DicomCollection, decision: Decision, /, *, node: str = '', aet: str = 'CLAIMED_MED', listen: str = '', commit: bool = False) -> Report:
+    """Send de-identified objects that a decision lets go to a DICOM node.
+
+    Args:
+        deidentified: From deidentify-dicom.
+        decision: From check-deidentification, on these very objects.
+        node: Address, `AET@host:port`, with `tls:` in front for TLS; certificates as for send-objects.
+        aet: Our AE title.
+        listen: `host:port` where the node's report on the commitment may come in; '' for the same association.
+        commit: Whether the node must commit to the storage of every object.
+
+    Returns:
+        receipt: Counts, and for each object what became of it.
+    """
+    ...
+
 def send_notification(drift: Report, bias: Report, /, *, limits: str = 'deployed_classifier', mail_server: str = '', mail_from: str = '', mail_to: str = '', webhook: str = '', link: str = '', told: str = '') -> _SendNotificationOutputs:
     """Tell people when a deployed model passes a limit.
 

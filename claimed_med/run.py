@@ -165,16 +165,18 @@ def run(component: Component, arguments: argparse.Namespace) -> int:
     targets = _targets(contract, arguments)
     _keep_apart(contract, ports, targets)
     locations = location_digests(contract, settings)
+    if not contract.over:
+        folders = Folders(contract, targets)
+        with told(Run(contract.name), folders.records) as this:
+            this.code = _run_whole(component, ports, settings, locations, targets, folders)
+        return this.code
     part = _part(contract, arguments.shard) if arguments.shard else None
     parts = [Folders(contract, _part_targets(targets, index)) for index in range(arguments.gather)]
     folders = Folders(contract, _part_targets(targets, part.index) if part else targets)
     if parts:
         folders.gather(parts)
     with told(Run(contract.name), folders.records) as this:
-        if contract.over:
-            this.code = map_units(component, ports, settings, locations, folders, arguments.max_quarantined, part)
-        else:
-            this.code = _run_whole(component, ports, settings, locations, targets, folders)
+        this.code = map_units(component, ports, settings, locations, folders, arguments.max_quarantined, part)
     for one in parts:
         one.remove()
     return this.code

@@ -141,7 +141,11 @@ class Bundle:
         Raises:
             InputError: NaN or infinite pixels, or another number of axes.
         """
-        return np.asarray(self._preparation.image(pixels, spacing_mm), dtype=np.float32)
+        made = np.asarray(self._preparation.image(pixels, spacing_mm), dtype=np.float32)
+        if len(made) != self.n_channels:
+            what = "the image has another number of channels or slices"
+            raise InputError("bundle", what, got=len(made), allowed=str(self.n_channels))
+        return made
 
     def probabilities(
         self, batch: npt.NDArray[np.float32], batch_size: int = 16, precision: str = "float32"

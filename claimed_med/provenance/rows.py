@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 try:
     import orjson
 except ModuleNotFoundError:  # an optional package: without it all is the same, at a third of the speed
-    orjson = None  # type: ignore[assignment]
+    orjson = None
 
 _FIELDS = {one.name for one in fields(Record)}
 

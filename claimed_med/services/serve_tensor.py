@@ -18,7 +18,7 @@ from claimed_med.errors import ContractError, InputError, ModelError
 from claimed_med.models.prepare import size_of
 from claimed_med.prediction_log import Prediction
 from claimed_med.services import serve_job
-from claimed_med.services.serve_error import WHERE, TooLarge
+from claimed_med.services.serve_error import WHERE, Expired, TooLarge
 from claimed_med.services.serve_job import Job
 from claimed_med.services.serve_model import Inferred, Models, Served, features_of
 from claimed_med.services.serve_record import Recorder
@@ -218,8 +218,7 @@ async def wait_for(work: Any, job: Job) -> Any:
         return await asyncio.wait_for(future, max(0.0, job.left_s))
     except TimeoutError:
         job.cancelled.set()
-        job.check()
-        raise
+        raise Expired(WHERE, "the deadline has passed", do="allow more time, or send less") from None
     except asyncio.CancelledError:
         job.cancelled.set()
         raise

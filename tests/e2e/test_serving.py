@@ -1,0 +1,519 @@
+"""A real server in a process of its own: what it answers, what it refuses, and what it survives."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import shutil
+import socket
+import ssl
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import numpy as np
+import orjson
+import pytest
+import requests
+import trustme
+from claimed_med.services.prediction_log import PredictionLog
+from pydicom import dcmread
+
+import claimed_med as cm
+from claimed_med.dicom.web_multipart import boundary_of, parts
+from claimed_med.payload import folder_digest
+from claimed_med.testing import phantoms, xrays
+from claimed_med.testing.models import decide
+from claimed_med.testing.serving import classifier, prepared, refused, serving
+
+TOKEN = "a-token-of-many-letters"  # noqa: S105 - of a test
+PLANTED = "PLANTEDSURNAME"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A bundle and a decision that blesses it."""
+    folder = tmp_path_factory.mktemp("model")
+    bundle = classifier(folder / "bundle")
+    return bundle, decide(bundle, folder / "decision")
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    """Another bundle of the same question, and a decision that blesses it."""
+    folder = tmp_path_factory.mktemp("other")
+    bundle = classifier(folder / "bundle", seed=1)
+    return bundle, decide(bundle, folder / "decision")
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """DICOM radiographs, with a planted name."""
+    folder = tmp_path_factory.mktemp("images")
+    made = xrays.xrays(folder / "pictures", n_patients=4)
+    taken = cm.import_xrays(folder=str(made / "images"), table=str(made / "labels.csv")).images
+    taken.save(folder / "series")
+    files = sorted((folder / "series").rglob("*.dcm"))
+    for path in files:
+        header = dcmread(path)
+        header.PatientName = f"{PLANTED}^Erika"
+        header.save_as(path)
+    return files
+
+
+@pytest.fixture(scope="module")
+def server(model, tmp_path_factory):
+    """A server without batching, so that its answers are those of the component."""
+    bundle, decision = model
+    with serving(bundle, tmp_path_factory.mktemp("server"), "--decision", str(decision), "--max-batch", "1") as running:
+        yield running
+
+
+def _predict(server, body, kind="application/dicom", verb="predict", **headers):
+    address = f"{server.url}/v1/models/model:{verb}"
+    return requests.post(address, data=body, headers={"Content-Type": kind, **headers}, timeout=120)
+
+
+def _tensor(server, images, **headers):
+    content = {
+        "inputs": [
+            {"name": "image", "shape": list(images.shape), "datatype": "FP32", "data": images.reshape(-1).tolist()}
+        ]
+    }
+    return requests.post(f"{server.url}/v2/models/model/infer", json=content, headers=headers, timeout=120)
+
+
+def _outputs(response):
+    return {one["name"]: one["data"] for one in response.json()["outputs"]}
+
+
+def _stub(port, credentials=None):
+    from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as protocol
+
+    address = f"127.0.0.1:{port}"
+    channel = grpc.insecure_channel(address) if credentials is None else grpc.secure_channel(address, credentials)
+    return protocol.GRPCInferenceServiceStub(channel)
+
+
+def _request(images, name="model"):
+    from kserve.protocol.infer_type import InferInput, InferRequest
+
+    one = InferInput("image", list(images.shape), "FP32")
+    one.set_data_from_numpy(images, binary_data=True)
+    return InferRequest(name, [one]).to_grpc()
+
+
+def _parts(response):
+    kind = response.headers["Content-Type"]
+    told, *objects = (b"".join(part) for part in parts(iter([response.content]), boundary_of(kind)))
+    return orjson.loads(told), objects
+
+
+def test_dicom_answer_is_the_component_to_the_byte(server, model, images, tmp_path):
+    path = images[0]
+    response = _predict(server, path.read_bytes())
+    assert response.status_code == 200
+    told, (report,) = _parts(response)
+    expected = cm.classify_images(cm.DicomSeries(path), cm.ModelBundle(model[0])).report.save(tmp_path / "expected")
+    assert report == (expected / "report.dcm").read_bytes()
+    (one,) = told["predictions"]
+    record = told["lineage"][one["objects"][0]]
+    assert record["component"] == "classify-images"
+    assert record["units"][0]["inputs"]["images"]["sop_uids"] == [str(dcmread(path).SOPInstanceUID)]
+    assert record["units"][0]["statements"]["served_as"] == "model/stable"
+
+
+def test_all_faces_say_the_same(server, model):
+    image = prepared(1)
+    expected = cm.ModelBundle(model[0]).load().probabilities(image)
+    rest = _outputs(_tensor(server, image))
+    assert rest["probabilities"] == expected[0].tolist()
+    v1 = _predict(server, json.dumps({"instances": image.tolist()}), "application/json").json()["predictions"][0]
+    assert list(v1["probabilities"].values()) == expected[0].tolist()
+    from kserve.protocol.infer_type import InferResponse
+
+    answer = InferResponse.from_grpc(_stub(server.grpc_port).ModelInfer(_request(image)))
+    raw = {one.name: one.as_numpy() for one in answer.outputs}
+    assert np.array_equal(raw["probabilities"], expected)
+    assert raw["predicted"].tolist() == [v1["predicted"].encode()]
+
+
+def test_several_series_come_with_one_answer_each(server, images):
+    uploads = [("file", ("../../etc/passwd", path.read_bytes())) for path in images[:3]]
+    response = requests.post(f"{server.url}/v1/models/model:predict", files=uploads, timeout=120)
+    told, objects = _parts(response)
+    assert [one["outcome"] for one in told["predictions"]] == ["answered"] * 3
+    assert len(objects) == 3
+
+
+def test_a_series_that_cannot_be_used_keeps_no_other_out(server, images, tmp_path):
+    phantoms.write("chest_ct", tmp_path / "ct")
+    uploads = [("file", path.read_bytes()) for path in [images[0], *sorted((tmp_path / "ct").rglob("*.dcm"))]]
+    told, objects = _parts(requests.post(f"{server.url}/v1/models/model:predict", files=uploads, timeout=120))
+    assert sorted(one["outcome"] for one in told["predictions"]) == ["answered", "refused"]
+    assert len(objects) == 1
+
+
+def test_every_prediction_is_recorded_without_a_name(server, images):
+    told, _ = _parts(_predict(server, images[1].read_bytes(), **{"X-Request-Id": "recorded"}))
+    log = PredictionLog(str(server.log))
+    (row,) = [one for one in log.read() if one.request_id == "recorded"]
+    log.close()
+    assert row.prediction_id == told["predictions"][0]["prediction_id"]
+    assert row.model_digest == told["predictions"][0]["model_digest"]
+    assert row.score == told["predictions"][0]["score"]
+    assert row.embedding_kind == "penultimate"
+    assert len(row.embedding) > 1
+    assert row.attributes["sex"] in {"F", "M"}
+    assert row.features["rows"] == 64.0
+    assert "intensity_mean" in row.features
+
+
+def test_nothing_that_is_written_names_the_patient(server, images):
+    junk = PLANTED.encode() * 100
+    for body, kind in (
+        (images[0].read_bytes(), "application/dicom"),
+        (junk, "application/dicom"),
+        (junk, "application/json"),
+    ):
+        _predict(server, body, kind)
+    metrics = requests.get(f"{server.url}/metrics", timeout=30).text
+    written = [path.read_bytes() for path in server.audit.parent.glob("*") if path.is_file()]
+    assert "claimed_med_requests_total" in metrics
+    assert PLANTED not in metrics
+    assert not [one for one in written if PLANTED.encode() in one]
+
+
+def test_metrics_name_stages_batches_and_the_model(server, model):
+    _tensor(server, prepared(3))
+    text = requests.get(f"{server.url}/metrics", timeout=30).text
+    digest = folder_digest(model[0])
+    for told in ('stage="queue"', 'stage="compute"', "claimed_med_batch_images_bucket", "claimed_med_waiting", digest):
+        assert told in text
+
+
+def test_an_answer_can_be_explained(server, images):
+    response = _predict(server, images[0].read_bytes(), verb="explain")
+    told, objects = _parts(response)
+    assert told["explanations"][0]["method"] == "grad_cam"
+    assert len(objects) == 2
+    tensor = _predict(
+        server, json.dumps({"instances": prepared(1).tolist(), "method": "deeplift"}), "application/json", "explain"
+    )
+    assert np.asarray(tensor.json()["explanations"][0]["attribution"]).shape == (64, 64)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status"),
+    [
+        (b"{", "application/json", 400),
+        (b'{"instances": [[1, 2], [3]]}', "application/json", 400),
+        (b'{"instances": [[1, 2]]}', "application/json", 400),
+        (b"no dicom", "application/dicom", 422),
+        (b"", "application/dicom", 422),
+        (b"--x\r\nhalf a part", "multipart/related; boundary=x", 415),
+        (b"no boundary", "multipart/related", 415),
+    ],
+)
+def test_what_is_no_request_is_told_why(body, kind, status, server):
+    response = _predict(server, body, kind)
+    assert response.status_code == status
+    assert response.json()["error"].startswith("serve: ")
+    assert _tensor(server, prepared(0)).status_code == 200
+
+
+def test_nan_pixels_and_other_shapes_are_refused(server):
+    assert _tensor(server, np.ones((1, 1, 32, 32), np.float32)).status_code == 400
+    with pytest.raises(grpc.RpcError) as caught:
+        _stub(server.grpc_port).ModelInfer(_request(np.full((1, 1, 64, 64), np.nan, np.float32)))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_models_cannot_be_unloaded_from_outside(server):
+    from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
+
+    response = requests.post(f"{server.url}/v2/repository/models/model/unload", timeout=30)
+    assert response.status_code == 404
+    with pytest.raises(grpc.RpcError) as caught:
+        _stub(server.grpc_port).RepositoryModelUnload(messages.RepositoryModelUnloadRequest(model_name="model"))
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+    assert _tensor(server, prepared(0)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://169.254.169.254/latest/studies/1.2",
+        "http://127.0.0.1:1/studies/1.2",
+        "file:///etc/passwd",
+        "http://user:secret@127.0.0.1/studies/1.2",
+        "gopher://127.0.0.1/studies/1.2",
+    ],
+)
+def test_foreign_origins_are_never_asked(url, server):
+    response = _predict(server, json.dumps({"url": url}), "application/json")
+    assert response.status_code in {400, 403}
+    assert "secret" not in response.text
+    stored = _predict(server, json.dumps({"url": "", "store": url}), "application/json")
+    assert stored.status_code in {400, 403}
+
+
+def test_web_pages_are_kept_out(server):
+    page = _tensor(server, prepared(0), Origin="https://evil.example")
+    rebound = _tensor(server, prepared(0), Host="evil.example")
+    assert (page.status_code, rebound.status_code) == (403, 403)
+
+
+def test_paths_lead_nowhere_else(server):
+    for path in (
+        "/v1/models/..%2f..%2fetc%2fpasswd:predict",
+        "/v1/models/other:predict",
+        "/v2/models/model/../../x",
+        "/docs",
+        "/openapi.json",
+    ):
+        response = requests.post(server.url + path, data=b"{}", timeout=30)
+        assert response.status_code in {404, 405}, path
+
+
+def test_compressed_bodies_are_refused(server):
+    response = _predict(server, b"x", "application/json", **{"Content-Encoding": "gzip"})
+    assert response.status_code == 415
+
+
+def test_a_body_of_ten_gigabytes_is_refused_before_it_is_sent(server):
+    with socket.create_connection(("127.0.0.1", server.http_port), timeout=30) as connection:
+        head = "POST /v1/models/model:predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/dicom\r\n"
+        connection.sendall(f"{head}Content-Length: {10 << 30}\r\n\r\n".encode())
+        answer = connection.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 413")
+
+
+def test_deadlines_are_kept(server):
+    late = _tensor(server, prepared(0), **{"X-Request-Timeout-S": "0.000001"})
+    assert late.status_code == 504
+    with pytest.raises(grpc.RpcError) as caught:
+        _stub(server.grpc_port).ModelInfer(_request(prepared(0)), timeout=0.0001)
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+def test_batches_change_probabilities_by_next_to_nothing(model, tmp_path):
+    bundle, decision = model
+    batch = [prepared(number) for number in range(24)]
+    alone = cm.ModelBundle(bundle).load()
+    with serving(bundle, tmp_path / "s", "--decision", str(decision), "--max-batch", "8") as running:
+        with ThreadPoolExecutor(12) as pool:
+            found = list(pool.map(lambda image: _outputs(_tensor(running, image))["probabilities"], batch))
+        text = requests.get(f"{running.url}/metrics", timeout=30).text
+    expected = [alone.probabilities(image)[0] for image in batch]
+    assert float(np.abs(np.asarray(found) - np.asarray(expected)).max()) < 1e-5
+    n_batches = float(
+        next(line for line in text.splitlines() if line.startswith("claimed_med_batch_images_count")).split()[1]
+    )
+    assert n_batches < 24 + 1  # the first one warmed the model
+
+
+def test_load_beyond_capacity_is_answered_and_a_stop_loses_nothing(model, tmp_path):
+    bundle, decision = model
+    words = ("--decision", str(decision), "--max-waiting", "4", "--max-batch", "1", "--dicom-workers", "1")
+    statuses, lock, until = [], threading.Lock(), time.monotonic() + 6
+    image = prepared(0)
+
+    def ask():
+        session = requests.Session()
+        while time.monotonic() < until:
+            try:
+                found = session.post(
+                    f"{running.url}/v1/models/model:predict", json={"instances": image.tolist()}, timeout=60
+                ).status_code
+            except requests.ConnectionError:
+                found = 0  # the server has gone
+            with lock:
+                statuses.append(found)
+            if found == 0:
+                return
+
+    with serving(bundle, tmp_path / "s", *words) as running:
+        threads = [threading.Thread(target=ask) for _ in range(16)]
+        for one in threads:
+            one.start()
+        time.sleep(3)
+        code = running.stop()
+        for one in threads:
+            one.join()
+        answered = [one for one in running.lines("request") if one["status"] == 200]
+        (stopped,) = running.lines("stop")
+    log = PredictionLog(str(running.log))
+    recorded = len(log.read())
+    log.close()
+    assert code == 0
+    assert stopped["unfinished"] == 0
+    assert set(statuses) <= {200, 429, 503, 0}
+    assert {200, 429} <= set(statuses)
+    assert statuses.count(200) == len(answered) == recorded
+
+
+def test_bundles_are_swapped_while_requests_go_on(model, other, tmp_path):
+    link, decision = tmp_path / "current", tmp_path / "decision"
+    link.symlink_to(model[0])
+    decision.symlink_to(model[1])
+    before, after = folder_digest(model[0]), folder_digest(other[0])
+    with serving(link, tmp_path / "s", "--decision", str(decision)) as running:
+        assert _tensor(running, prepared(0)).json()["parameters"]["model_digest"] == before
+        link.unlink()
+        link.symlink_to(other[0])
+        swapped = running.hang_up()
+        assert swapped["outcome"] == "refused"  # the decision blesses the first one
+        assert _tensor(running, prepared(0)).json()["parameters"]["model_digest"] == before
+        decision.unlink()
+        decision.symlink_to(other[1])
+        assert running.hang_up()["outcome"] == "done"
+        answer = _tensor(running, prepared(0)).json()
+    assert answer["parameters"]["model_digest"] == after
+    expected = cm.ModelBundle(other[0]).load().probabilities(prepared(0))[0]
+    assert answer["outputs"][0]["data"] == expected.tolist()
+
+
+def test_a_canary_answers_its_part_and_the_same_input_always_alike(model, other, tmp_path):
+    words = ("--canary", str(other[0]), "--canary-decision", str(other[1]), "--canary-percent", "50")
+    with serving(model[0], tmp_path / "s", "--decision", str(model[1]), *words) as running:
+        first = [_tensor(running, prepared(number)).json()["parameters"]["variant"] for number in range(12)]
+        again = [_tensor(running, prepared(number)).json()["parameters"]["variant"] for number in range(12)]
+    assert set(first) == {"stable", "canary"}
+    assert first == again
+
+
+def test_only_what_is_blessed_is_served(model, other, tmp_path):
+    bundle, decision = model
+    altered = tmp_path / "altered"
+    shutil.copytree(bundle, altered)
+    content = (altered / "bundle.json").read_text()
+    (altered / "bundle.json").write_text(content.replace('"threshold": 0.5', '"threshold": 0.1'))
+    refusal = decide(bundle, tmp_path / "refusal", verdict="refused")
+    for place, words in (
+        (bundle, ()),
+        (bundle, ("--decision", str(refusal))),
+        (bundle, ("--decision", str(other[1]))),
+        (altered, ("--decision", str(decision))),
+    ):
+        code, text = refused(place, tmp_path / "s", *words)
+        assert code == 6, text
+        assert "Traceback" not in text
+
+
+def test_an_override_lands_in_lineage_record_and_audit(model, images, tmp_path):
+    with serving(model[0], tmp_path / "s", "--override", "night shift, ticket 7") as running:
+        told, _ = _parts(_predict(running, images[0].read_bytes()))
+        (start,) = running.lines("start")
+    (record,) = told["lineage"].values()
+    log = PredictionLog(str(running.log))
+    (row,) = log.read()
+    log.close()
+    assert record["units"][0]["statements"]["blessing_override"] == "night shift, ticket 7"
+    assert start["models"][0]["blessing_override"] == row.override == "night shift, ticket 7"
+
+
+def test_signatures_count_where_the_secret_is_set(model, tmp_path, monkeypatch):
+    monkeypatch.setenv("CLAIMED_MED_SECRET", "another secret of this project")
+    code, text = refused(model[0], tmp_path / "s", "--decision", str(model[1]))
+    assert code == 6
+    assert "not signed with the secret" in text
+
+
+@pytest.mark.parametrize("damage", ["weights", "description", "empty"])
+def test_a_corrupt_bundle_is_not_served_and_does_not_stop_a_server(damage, model, tmp_path):
+    bundle = tmp_path / "bundle"
+    shutil.copytree(model[0], bundle)
+    with serving(bundle, tmp_path / "s", "--decision", str(model[1])) as running:
+        shutil.rmtree(bundle) if damage == "empty" else None
+        if damage == "weights":
+            (bundle / "models" / "model.safetensors").write_bytes(b"x" * 100)
+        if damage == "description":
+            (bundle / "bundle.json").write_text("{")
+        assert running.hang_up()["outcome"] == "refused"
+        assert _tensor(running, prepared(0)).status_code == 200
+    code, text = refused(bundle, tmp_path / "t", "--override", "a test of damage")
+    assert code in {3, 5}
+    assert "Traceback" not in text
+
+
+def test_tokens_are_asked_for(model, tmp_path):
+    (tmp_path / "tokens").write_text(f"pacs:{TOKEN}\n")
+    words = ("--decision", str(model[1]), "--token-file", str(tmp_path / "tokens"))
+    with serving(model[0], tmp_path / "s", *words) as running:
+        none = _tensor(running, prepared(0))
+        wrong = _tensor(running, prepared(0), Authorization="Bearer wrong")
+        right = _tensor(running, prepared(0), Authorization=f"Bearer {TOKEN}")
+        metrics = requests.get(f"{running.url}/metrics", timeout=30)
+        stub = _stub(running.grpc_port)
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.ModelInfer(_request(prepared(0)))
+        answer = stub.ModelInfer(_request(prepared(0)), metadata=(("authorization", f"Bearer {TOKEN}"),))
+        callers = {one["caller"] for one in running.lines("request") if one["status"] == 200}
+    assert [one.status_code for one in (none, wrong, right, metrics)] == [401, 401, 200, 401]
+    assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert answer.outputs
+    assert callers == {"pacs"}
+    assert TOKEN not in running.audit.read_text() + running.output.read_text()
+
+
+def test_other_addresses_need_proof(model, tmp_path):
+    (tmp_path / "tokens").write_text(f"pacs:{TOKEN}\n")
+    for words in (("--host", "0.0.0.0"), ("--host", "0.0.0.0", "--token-file", str(tmp_path / "tokens"))):  # noqa: S104 - refused
+        code, text = refused(model[0], tmp_path / "s", "--decision", str(model[1]), *words)
+        assert code == 2
+        assert "serve:" in text
+
+
+def test_client_certificates_are_asked_for_and_expire(model, tmp_path):
+    authority = trustme.CA()
+    _write(authority, authority.issue_cert("127.0.0.1"), tmp_path / "server")
+    _write(authority, authority.issue_cert("client"), tmp_path / "good")
+    past = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+    _write(
+        authority, authority.issue_cert("client", not_before=past, not_after=past.replace(year=2021)), tmp_path / "old"
+    )
+    _write(authority, trustme.CA().issue_cert("client"), tmp_path / "foreign")
+    words = (
+        "--tls-cert",
+        str(tmp_path / "server.crt"),
+        "--tls-key",
+        str(tmp_path / "server.key"),
+        "--tls-ca",
+        str(tmp_path / "server.ca"),
+    )
+    with serving(model[0], tmp_path / "s", "--decision", str(model[1]), *words, scheme="https") as running:
+        address = f"https://127.0.0.1:{running.http_port}/v2/health/ready"
+        ca = str(tmp_path / "server.ca")
+        good = requests.get(
+            address, verify=ca, cert=(str(tmp_path / "good.crt"), str(tmp_path / "good.key")), timeout=30
+        )
+        for name in ("old", "foreign", ""):
+            pair = (str(tmp_path / f"{name}.crt"), str(tmp_path / f"{name}.key")) if name else None
+            with pytest.raises((requests.exceptions.SSLError, requests.ConnectionError)):
+                requests.get(address, verify=ca, cert=pair, timeout=30)
+        for name, answers in (("good", True), ("old", False)):
+            pair = [(tmp_path / f"{name}.{end}").read_bytes() for end in ("key", "crt")]
+            credentials = grpc.ssl_channel_credentials((tmp_path / "server.ca").read_bytes(), *pair)
+            assert _answers(running.grpc_port, credentials) is answers
+    assert good.status_code == 200
+    expired = ("--tls-cert", str(tmp_path / "old.crt"), "--tls-key", str(tmp_path / "old.key"))
+    code, text = refused(model[0], tmp_path / "t", "--decision", str(model[1]), *expired)
+    assert code == 2
+    assert "expired" in text
+
+
+def _answers(port, credentials):
+    try:
+        _stub(port, credentials).ModelInfer(_request(prepared(0)), timeout=30)
+    except grpc.RpcError:
+        return False
+    return True
+
+
+def _write(authority, issued, place):
+    authority.cert_pem.write_to_path(place.with_suffix(".ca"))
+    issued.private_key_pem.write_to_path(place.with_suffix(".key"))
+    issued.cert_chain_pems[0].write_to_path(place.with_suffix(".crt"))
+    ssl.create_default_context().load_cert_chain(place.with_suffix(".crt"), place.with_suffix(".key"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,11 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from claimed_med.provenance.store import Store
-
-try:
-    import orjson
-except ModuleNotFoundError:  # an optional package: without it all is the same, at a third of the speed
-    orjson = None
 
 _FIELDS = {one.name for one in fields(Record)}
 
@@ -115,15 +111,27 @@ def _names_of_unit(unit: Mapping[str, Any], parents: Mapping[str, str]) -> Itera
                 yield value, IN, key
 
 
+@functools.cache
+def _orjson() -> Any:
+    """An optional package: without it all is the same, at a third of the speed."""
+    try:
+        import orjson
+    except ModuleNotFoundError:
+        return None
+    return orjson
+
+
 def _parsed(text: bytes) -> Any:
-    return orjson.loads(text) if orjson is not None else json.loads(text)
+    fast = _orjson()
+    return json.loads(text) if fast is None else fast.loads(text)
 
 
 def _canonical(content: Mapping[str, Any]) -> bytes:
     """As `lineage.canonical`; the two write some numbers differently, so records with such numbers go the slow way."""
-    if orjson is None or _has_odd_number(content):
+    fast = _orjson()
+    if fast is None or _has_odd_number(content):
         return canonical(content).encode()
-    return bytes(orjson.dumps(content, option=orjson.OPT_SORT_KEYS))
+    return bytes(fast.dumps(content, option=fast.OPT_SORT_KEYS))
 
 
 def _has_odd_number(content: Mapping[str, Any]) -> bool:

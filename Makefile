@@ -5,17 +5,18 @@ STUDY  ?=
 OUT    ?= demo-output
 JOBS   ?= 2
 SYSTEM := dcmtk orthanc orthanc-dicomweb orthanc-gdcm postgresql tesseract-ocr
-SYSTEM += slurm-wlm munge default-jre-headless chromium
+SYSTEM += slurm-wlm munge default-jre-headless chromium chromium-driver
 DEV    := torch,demo,libjpeg,kfp,remote,network,ocr,map,monitor,provenance,serve,dev
 # podman and buildah without a registry: docs/containers.md
 SYSTEM_CONTAINER := podman buildah runc netavark aardvark-dns iptables uidmap catatonit golang-github-containers-common debootstrap git
 IMAGE  ?=
 ENGINES ?= $(HOME)/.cache/claimed_med/engines
+ELSEWHERE := container or slurm or airflow or elyra or cwl
 OCR    := rapidocr-onnxruntime==1.4.4  # without its dependencies: it asks for the OpenCV that needs a desktop
 ROC    := roc-validator==0.13.0  # validates crates; in an environment of its own, since it wants an older rich
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format generate bench docs soak image container system system-container engines clean
+.PHONY: help demo test test-engines check format generate bench docs soak image container system system-container engines clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,11 +30,14 @@ demo: .venv/.demo ## run the main job on a made study, or on yours: make demo ST
 	echo "Where a file came from, and whether anything changed since:"; \
 	echo "  $(BIN)/claimed-med lineage show FILE"; echo "  $(BIN)/claimed-med lineage verify $(OUT)"
 
-test: .venv/.dev ## run all tests but the slow ones
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not slow and not gpu and not container and not slurm"
+test: .venv/.dev ## run all tests but the slow ones and those of other engines
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not slow and not gpu and not ($(ELSEWHERE))"
 
-soak: .venv/.dev ## run the slow tests too
-	$(BIN)/python -m pytest -m "not gpu and not slurm"
+test-engines: .venv/.dev engines ## run pipelines for real in containers and on Slurm, Airflow, Elyra and cwltool
+	$(BIN)/python -m pytest -m "($(ELSEWHERE)) and not slow and not gpu"
+
+soak: .venv/.dev engines ## run every test, load, kill series and all images among them
+	$(BIN)/python -m pytest -m "not gpu"
 
 check: .venv/.dev ## lint, format, types, import layers, generated files up to date
 	$(BIN)/ruff check .

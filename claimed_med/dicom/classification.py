@@ -85,9 +85,7 @@ def encode(found: Classification, *, source: Series) -> hd.sr.Comprehensive3DSR:
                 for name, value in found.probabilities.items()
             ),
         ],
-        qualitative_evaluations=[
-            hd.sr.QualitativeEvaluation(name=CALLED, value=_class_code(found.predicted))
-        ],
+        qualitative_evaluations=[hd.sr.QualitativeEvaluation(name=CALLED, value=_class_code(found.predicted))],
         source_images=[hd.sr.SourceImageForMeasurementGroup(one[0].sop_class_uid, one[0].sop_uid) for one in planes],
     )
     return sr.document(

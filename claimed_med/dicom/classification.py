@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import highdicom as hd
 from pydicom import Dataset
-from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from claimed_med.dicom import slices, sr
@@ -53,7 +52,8 @@ def encode(found: Classification, *, source: Series) -> hd.sr.Comprehensive3DSR:
     """Encode a classification as a report that refers to every source instance.
 
     The finding is the class in question; the score is its Certainty of finding [%], the threshold has the same unit;
-    what the image is called by it is a qualitative evaluation; each class has its probability; the model is identified by its digest in the algorithm's parameters.
+    what the image is called by it is a qualitative evaluation; each class has its probability; the model is identified
+    by its digest in the algorithm's parameters.
 
     Args:
         found: What was predicted.

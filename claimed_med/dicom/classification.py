@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import highdicom as hd
 from pydicom import Dataset
-from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from claimed_med.dicom import slices, sr
 from claimed_med.dicom.codes import ARTIFICIAL_INTELLIGENCE
 from claimed_med.dicom.equipment import MANUFACTURER, maker
 from claimed_med.dicom.uid import uid_from
+from claimed_med.lineage import digest
 
 if TYPE_CHECKING:
     from claimed_med.dicom.series import Series
@@ -24,6 +24,8 @@ CERTAINTY = Code("111012", "DCM", "Certainty of finding")
 PERCENT = Code("%", "UCUM", "Percent")
 PROBABILITY = Code("PROBABILITY", SCHEME, "Class probability")
 THRESHOLD = Code("THRESHOLD", SCHEME, "Decision threshold")
+# not DCM's "Finding": that names the class in question, whether the image is called so or not
+CALLED = Code("CALLED_CLASS", SCHEME, "Class that the image is called")
 LONGEST_CODE, LONGEST_MEANING = 16, 64
 
 
@@ -49,8 +51,9 @@ class Classification:
 def encode(found: Classification, *, source: Series) -> hd.sr.Comprehensive3DSR:
     """Encode a classification as a report that refers to every source instance.
 
-    The score is given as Certainty of finding [%], the threshold in the same unit; each class has its probability; the
-    model is identified by its digest in the algorithm's parameters.
+    The finding is the class in question; the score is its Certainty of finding [%], the threshold has the same unit;
+    what the image is called by it is a qualitative evaluation; each class has its probability; the model is identified
+    by its digest in the algorithm's parameters.
 
     Args:
         found: What was predicted.
@@ -82,9 +85,7 @@ def encode(found: Classification, *, source: Series) -> hd.sr.Comprehensive3DSR:
                 for name, value in found.probabilities.items()
             ),
         ],
-        qualitative_evaluations=[
-            hd.sr.QualitativeEvaluation(name=codes.DCM.Finding, value=_class_code(found.predicted))
-        ],
+        qualitative_evaluations=[hd.sr.QualitativeEvaluation(name=CALLED, value=_class_code(found.predicted))],
         source_images=[hd.sr.SourceImageForMeasurementGroup(one[0].sop_class_uid, one[0].sop_uid) for one in planes],
     )
     return sr.document(
@@ -110,7 +111,7 @@ def decode(report: Dataset) -> tuple[float, str]:
 def _called(item: Dataset) -> str:
     for child in item.get("ContentSequence", []):
         concept = child.get("ConceptNameCodeSequence")
-        if concept and concept[0].get("CodeValue") == codes.DCM.Finding.value and child.get("ValueType") == "CODE":
+        if concept and concept[0].get("CodeValue") == CALLED.value and child.get("ValueType") == "CODE":
             value = child.ConceptCodeSequence[0]
             if value.CodingSchemeDesignator == SCHEME:
                 return str(value.CodeMeaning)
@@ -120,7 +121,9 @@ def _called(item: Dataset) -> str:
 
 
 def _class_code(name: str) -> Code:
-    short = "".join(one for one in name.upper() if one.isalnum() or one in "_-")[:LONGEST_CODE] or "CLASS"
+    short = "".join(one for one in name.upper() if (one.isascii() and one.isalnum()) or one in "_-") or "CLASS"
+    if len(short) > LONGEST_CODE:  # what is cut off must not make two classes one
+        short = f"{short[: LONGEST_CODE - 7]}_{digest(name)[:6].upper()}"
     return Code(short, SCHEME, name[:LONGEST_MEANING])
 
 

@@ -96,7 +96,7 @@ class Bundle:
 
     @cached_property
     def _preparation(self) -> Preparation:
-        return Preparation(self.recipe)
+        return Preparation(self.recipe, self.n_channels)
 
     @cached_property
     def _here(self) -> nn.Module:

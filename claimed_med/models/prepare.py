@@ -26,13 +26,14 @@ class Preparation:
 
     Args:
         recipe: Whose steps.
+        n_channels: Channels of an image.
 
     Raises:
         ContractError: A transform does not take its arguments.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
-        self.dims = recipe.dims
+    def __init__(self, recipe: Recipe, n_channels: int = 1) -> None:
+        self.dims, self.n_channels = recipe.dims, n_channels
         self._images = transforms.Compose([_make(step) for step in recipe.prepare])
         self._labels = transforms.Compose(
             [_make(_nearest(step)) for step in recipe.prepare if step["transform"] in _SPATIAL]
@@ -53,9 +54,12 @@ class Preparation:
         """
         array = np.asarray(pixels, dtype=np.float32)
         array = array[None] if array.ndim == self.dims else array
-        if array.ndim != self.dims + 1:
+        if array.ndim != self.dims + 1 or array.shape[0] != self.n_channels:
             raise InputError(
-                "prepare", "the image has another number of axes", got=np.asarray(pixels).ndim, allowed=str(self.dims)
+                "prepare",
+                "the image has other axes than the model takes",
+                got=" x ".join(map(str, np.asarray(pixels).shape)),
+                allowed=f"{self.dims} axes" + (f" after {self.n_channels} channels" if self.n_channels > 1 else ""),
             )
         if not np.isfinite(array).all():
             bad = int((~np.isfinite(array)).sum())

@@ -82,6 +82,7 @@ def test_a_planted_fault_is_found_and_refused(fault, found_by, tmp_path):
     assert verdict == REFUSED
     assert found_by in failed
     assert not list(out.rglob("export-onnx*/exported"))
+    _stops_engines_that_know_no_condition(out, tmp_path / "never")
 
 
 def _patients_are_nowhere(out, table):
@@ -101,12 +102,11 @@ def _leads_back_to_the_pictures(out):
         assert component in told
 
 
-def test_a_refusal_stops_engines_that_know_no_condition(tmp_path):
-    out = _planted(tmp_path, shortcut=True)
+def _stops_engines_that_know_no_condition(out, never):
     words = ["export-onnx", "--bundle", str(out / "train-classifier" / "bundle")]
-    words += ["--decision", str(out / "bless-model" / "decision"), "--out", str(tmp_path / "never")]
+    words += ["--decision", str(out / "bless-model" / "decision"), "--out", str(never)]
     assert main(words) == 6
-    assert not (tmp_path / "never").exists()
+    assert not never.exists()
 
 
 @pytest.mark.slow

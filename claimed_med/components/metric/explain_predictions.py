@@ -28,8 +28,9 @@ class ExplainPredictionsOutputs(NamedTuple):
         "predictions": "classify-images:predictions",
         "bundle": "train-classifier:bundle",
         "subset": "",
-        "n_images": 2,
+        "n_images": 1,
         "n_bootstrap": 100,
+        "methods": ["region_ablation", "deeplift"],
     },
 )
 def explain_predictions(

@@ -19,8 +19,10 @@ from claimed_med.handles import DicomCollection, ModelBundle, Report, Table
         "cohort": "split-cohort:split",
         "bundle": "train-classifier:bundle",
         "subset": "",
-        "n_images": 12,
+        "n_images": 6,
         "n_bootstrap": 100,
+        "corruptions": ["noise", "jpeg"],
+        "attacks": ["fgsm", "square"],
     },
 )
 def measure_robustness(

@@ -373,6 +373,18 @@ def import_xrays(*, folder: str = '', table: str = '', image_column: str = 'imag
     """
     ...
 
+def link_identities(files: DicomCollection, /, *, profile: str = 'research') -> Report:
+    """Make the encrypted link table of a de-identification.
+
+    Args:
+        files: The original objects, as for deidentify-dicom.
+        profile: The profile that is used to de-identify; it decides the date shifts.
+
+    Returns:
+        links: The sealed table of each patient.
+    """
+    ...
+
 def load_credit_table(*, path: str = '') -> Table:
     """Take over the German credit table of UCI.
 
@@ -543,6 +555,18 @@ def normalize_orientation(series: DicomSeries, /, *, orientation: Literal['axial
 
     Returns:
         oriented: Derived images, one a slice, that refer to the source.
+    """
+    ...
+
+def reidentify_dicom(objects: DicomCollection, links: Report, /) -> DicomCollection:
+    """Give de-identified objects their patient back.
+
+    Args:
+        objects: De-identified objects, or objects that were made from such.
+        links: Their link table, from link-identities.
+
+    Returns:
+        reidentified: One object a file, named by its SOPInstanceUID.
     """
     ...
 

@@ -1,4 +1,4 @@
-"""Words that identify the made patients of test data, and where they must never stand: logs, records, metrics, errors."""
+"""Words that identify the made patients of test data; they must stand in no log, record, metric or error."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def words(key: Path | None = None) -> frozenset[str]:
     """What must not be seen, in lower case.
 
     Args:
-        key: Answer key of a benchmark: every value that must be removed counts, but for bare numbers, which digests hold
-            too.
+        key: Answer key of a benchmark: every value that must be removed counts, but for bare numbers, which stand in
+            digests too.
     """
     found = {word.lower() for word in PLANTED_WORDS}
     if key is not None and key.is_file():

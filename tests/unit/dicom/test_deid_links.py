@@ -13,7 +13,7 @@ from claimed_med.dicom.pseudonyms import Keys
 from claimed_med.errors import InputError
 from claimed_med.testing import phantoms
 
-SECRET = "a secret of more than sixteen bytes"
+SECRET = "a secret of more than sixteen bytes"  # noqa: S105 - of a test
 NAMES = ("PatientID", "PatientName", "PatientBirthDate", "StudyInstanceUID", "SeriesInstanceUID", "StudyDate")
 
 
@@ -30,8 +30,8 @@ def runs(tmp_path_factory):
             ("link-identities", ["--files", place / "in"]),
             ("reidentify-dicom", ["--objects", place / "deidentify-dicom" / "deidentified"]),
         ):
-            words += ["--links", place / "link-identities" / "links"] if name == "reidentify-dicom" else []
-            assert main(["run", name, *map(str, words), "--out", str(place / name)]) == 0
+            links = ["--links", place / "link-identities" / "links"] if name == "reidentify-dicom" else []
+            assert main(["run", name, *map(str, [*words, *links]), "--out", str(place / name)]) == 0
     return place
 
 

@@ -118,12 +118,14 @@ def show_component(words: list[str]) -> int:
         prog="claimed-med show", description="Show one component's contract, or what a de-identification profile does."
     )
     parser.add_argument(
-        "name", help="a name from claimed-med list, a component file, or a de-identification profile (research, strict)"
+        "name",
+        help="a name from claimed-med list, a component file, or a de-identification profile (research, strict, a TOML file)",
     )
     parser.add_argument("--json", action="store_true", help="print the contract as JSON")
     arguments = parser.parse_args(words)
-    if arguments.name not in registry.names() and arguments.name in {"research", "strict"}:
-        print(profile_page(arguments.name, as_json=arguments.json))
+    name = arguments.name
+    if name not in registry.names() and (name in {"research", "strict"} or name.endswith(".toml")):
+        print(profile_page(name, as_json=arguments.json))
         return 0
     contract = registry.get(arguments.name).contract
     print(json.dumps(contract.as_dict(), indent=1) if arguments.json else page(contract))
@@ -131,10 +133,10 @@ def show_component(words: list[str]) -> int:
 
 
 def profile_page(name: str, *, as_json: bool = False) -> str:
-    """What a de-identification profile does to each attribute."""
+    """What a de-identification profile, by name or TOML file, does to each attribute."""
     from claimed_med.dicom import deid_profile
 
-    profile = deid_profile.load(name)
+    profile = deid_profile.load_file(Path(name)) if name.endswith(".toml") else deid_profile.load(name)
     rows = deid_profile.explained(profile)
     if as_json:
         return json.dumps({"profile": profile.as_dict(), "attributes": rows}, indent=1)

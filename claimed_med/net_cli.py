@@ -134,10 +134,13 @@ def _get(given: argparse.Namespace) -> int:
 def _store(given: argparse.Namespace) -> int:
     from claimed_med.dicom.net import commit, send
     from claimed_med.dicom.net_component import NO_DICOM, listen_address
+    from claimed_med.dicom.storing import refuse_left
 
     _refuse_undecided(given.paths)
     node, listen = _node(given), listen_address(given.listen) if given.listen else None
-    results = send(node, list(_files(given.paths)))
+    paths = list(_files(given.paths))
+    refuse_left(paths)
+    results = send(node, paths)
     stored = [one for one in results if one.outcome == "stored"]
     others = [one for one in results if one.reason in NO_DICOM]
     lost = [one for one in results if one.outcome == "failed" and one.reason not in NO_DICOM]

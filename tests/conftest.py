@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from claimed_med.testing import dcmtk, orthanc
+from claimed_med.testing import dcmtk, orthanc, patient_words
 
 REQUIRED = os.environ.get("CLAIMED_MED_REQUIRE_DATA") == "1"
 _ROOT = Path(__file__).resolve().parent.parent
@@ -54,7 +54,20 @@ def pytest_runtest_makereport(item, call):
     if REQUIRED and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"CLAIMED_MED_REQUIRE_DATA=1: nothing may be skipped, but: {report.longrepr[-1]}"
+    if report.when == "call" and report.passed:
+        _refuse_patient_words(item, report)
     return report
+
+
+def _refuse_patient_words(item, report):
+    """Fail a test whose run showed a made patient: in what it printed and logged, in records and metrics it wrote."""
+    texts = [text for _, text in report.sections]
+    if folder := item.funcargs.get("tmp_path"):
+        texts += patient_words.records_below(folder)
+    key = shared_data() / "phi_bench" / "answer_key.csv"
+    if found := patient_words.seen(texts, patient_words.words(key)):
+        report.outcome = "failed"
+        report.longrepr = f"patient words in output, logs or records: {found}"
 
 
 def pytest_collection_modifyitems(items):

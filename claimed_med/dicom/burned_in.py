@@ -82,19 +82,28 @@ def needs_look(dataset: Dataset) -> str:
 
     BurnedInAnnotation NO is trusted for CT, MR, PT and NM only, and there the pixels themselves are asked.
     """
-    modality, kind = text(dataset, "Modality"), text(dataset, "ImageType").upper()
-    if text(dataset, "SOPClassUID").startswith(_SECONDARY_CAPTURE) or text(dataset, "ConversionType"):
-        return "secondary capture"
-    if modality in ALWAYS or not modality:
-        return f"modality {modality or 'unknown'}"
-    if text(dataset, "BurnedInAnnotation") == "YES":
-        return "BurnedInAnnotation YES"
-    if "SCREEN" in kind or "SECONDARY" in kind or ("DERIVED" in kind and text(dataset, "BurnedInAnnotation") != "NO"):
-        return "derived image"
-    if modality in {"SEG", "RTDOSE", "SM"} or dataset.get("BitsAllocated") not in {8, 16}:
+    if reason := _expected(dataset):
+        return reason
+    if text(dataset, "Modality") in {"SEG", "RTDOSE", "SM"} or dataset.get("BitsAllocated") not in {8, 16}:
         return ""
     frames = _frames(dataset)
     return "characters in the pixels" if any(looks_like_text(one) for one in frames if one.ndim == 2) else ""
+
+
+def _expected(dataset: Dataset) -> str:
+    """Why text is to be expected by the header, or ''."""
+    modality, kind = text(dataset, "Modality"), text(dataset, "ImageType").upper()
+    annotated = text(dataset, "BurnedInAnnotation")
+    derived = "DERIVED" in kind and annotated != "NO" and modality != "SM"
+    reasons = {
+        "secondary capture": text(dataset, "SOPClassUID").startswith(_SECONDARY_CAPTURE)
+        or bool(text(dataset, "ConversionType")),
+        f"modality {modality or 'unknown'}": modality in ALWAYS or not modality,
+        "slide label": modality == "SM" and ("LABEL" in kind or "OVERVIEW" in kind),
+        "BurnedInAnnotation YES": annotated == "YES",
+        "derived image": modality not in {"SEG", "RTDOSE"} and (derived or "SCREEN" in kind or "SECONDARY" in kind),
+    }
+    return next((reason for reason, holds in reasons.items() if holds), "")
 
 
 def clean(dataset: Dataset) -> int:
@@ -108,6 +117,8 @@ def clean(dataset: Dataset) -> int:
     n_regions = sum(map(len, boxes.values()))
     if not n_regions:
         return 0
+    if dataset.BitsAllocated not in {8, 16, 32}:
+        raise RefusedError("de-identification", "there is text in a picture of single bits", do="leave this object out")
     syntax = str(dataset.file_meta.TransferSyntaxUID)
     _make_native(dataset)
     for margin in range(1, _ROUNDS + 1):

@@ -238,7 +238,8 @@ class _Walk:
             new = values.cleaned(
                 raw, kind, charset, owner.profile, owner.identifiers, owner.shift_days, keyword=keyword
             )
-            new = new if is_valid(new, kind) else b""
+            if not is_valid(new, kind) or (self.sweeps and owner.identifiers.left_in(new)):
+                new = b""
             required = bool(sequence) or self.plan.type(one.tag, "") in {"1", "1C"}
             if not new and raw and required:
                 new = self._dummy(one, kind)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import permutations
 
 from claimed_med.dicom.deid_patterns import EDGE, EDGE_AFTER
-from claimed_med.dicom.vocabulary import clinical_words
+from claimed_med.dicom.vocabulary import COMMON_WORDS, clinical_words
 
 SHORTEST_SWEPT = 4
 SHORTEST_SWEPT_NUMBER = 7  # shorter ones stand in measurements too
 _SHORTEST_NAME, _SHORTEST_NUMBER, _SHORTEST_KEPT_NAME = 2, 5, 3
+_LONG_NAME = 6
 _LONGEST_PHRASE = 64
 # Words that de-identification itself writes, and those that stand beside names without naming anybody.
 _OURS = frozenset("anon anonymized anonymous claimed_med modified none removed research strict unmodified".split())
@@ -26,6 +27,7 @@ _PARTICLES = frozenset(
 # Scripts that put no space between words: an identifier counts wherever it stands.
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]")
 _WORD = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*")
+_FINAL_SIGMA = {"\u03c2": "\u03c3"}  # capitals do not tell the two apart
 _TRANSLITERATED = (
     {0xE4: "ae", 0xF6: "oe", 0xFC: "ue", 0xDF: "ss", 0xE6: "ae", 0xF8: "oe", 0xE5: "aa"},
     {0xDF: "ss", 0xF8: "o", 0x142: "l", 0x111: "d", 0x131: "i", 0xE6: "ae"},
@@ -56,6 +58,9 @@ class Identifiers:
                 for part in parts:
                     self._add_part(part)
                 self._add_joined([part for part in parts if _joins(part)][:3])
+                for component in spelling.split("^"):  # `van der Berg` run together
+                    if len(words := re.findall(r"[^\W\d_]+", component)) > 1:
+                        self.words.add("".join(words))
 
     def _add_part(self, part: str) -> None:
         bare = re.sub(r"['\u2019-]", "", part)
@@ -117,25 +122,27 @@ class Identifiers:
         return _matching({one for one in self.phrases if _is_telling(one, SHORTEST_SWEPT)}, words)
 
     @cached_property
-    def swept(self) -> tuple[bytes, ...]:
+    def swept(self) -> tuple[tuple[bytes, bool], ...]:
         """Identifiers that must not stand anywhere in an object, as lower-case bytes in DICOM's character sets.
 
-        Short ones and those that are clinical words too are looked for in text only.
+        Short ones and those that are clinical words too are looked for in text only. True: also inside longer words.
         """
-        found = set()
-        for one in (one for one in self.words | self.phrases if _is_swept(one)):
-            for form in {one, one.upper(), one.title()}:
+        found = {}
+        for one in (one for one in self.words | self.phrases if _is_telling(one, SHORTEST_SWEPT)):
+            anywhere = _counts_anywhere(one) or not (one.isalpha() or one.isdigit())
+            final = re.sub("\u03c3\\b", "\u03c2", one)
+            for form in {one, one.upper(), one.title(), final, final.title()}:
                 for name in ("ascii",) if form.isascii() else _ENCODINGS:
                     try:
-                        found.add(form.encode(name).lower())
+                        found[form.encode(name).lower()] = anywhere
                     except UnicodeEncodeError:
                         continue
-        return tuple(sorted(one for one in found if len(one) >= SHORTEST_SWEPT))
+        return tuple(sorted((one, anywhere) for one, anywhere in found.items() if len(one) >= SHORTEST_SWEPT))
 
     def left_in(self, content: bytes) -> bool:
         """Whether any identifier stands in the bytes of a header."""
         lowered = content.lower()
-        return any(one in lowered and _stands_alone(one, lowered) for one in self.swept)
+        return any(one in lowered and (anywhere or _stands_alone(one, lowered)) for one, anywhere in self.swept)
 
 
 def _joins(part: str) -> bool:
@@ -155,19 +162,29 @@ def _matching(phrases: set[str], words: set[str]) -> re.Pattern[str] | None:
 
 
 def _alone(word: str) -> str:
-    """A pattern for a word that is no part of a longer one; digits may follow a name."""
-    if _UNSPACED.search(word):
+    """A pattern for a word that is no part of a longer one, unless it is long enough; digits may follow a name."""
+    if _counts_anywhere(word):
         return re.escape(word)
     if len(word) >= SHORTEST_SWEPT and word.isalpha():
         return rf"(?<![^\W\d_]){re.escape(word)}(?![^\W\d_])"
     return f"{EDGE}{re.escape(word)}{EDGE_AFTER}"
 
 
-def _stands_alone(identifier: bytes, content: bytes) -> bool:
-    """Whether a name or number is no part of a longer word or UID; mixed ones count wherever they stand."""
-    if not identifier.isalpha() and not identifier.isdigit():
+def _counts_anywhere(word: str) -> bool:
+    """Whether a word identifies even inside a longer one: long, and no part of a clinical word; or without spaces."""
+    if _UNSPACED.search(word):
         return True
-    edge = rb"a-z" if identifier.isalpha() else rb"a-z0-9."
+    return len(word) >= _LONG_NAME and word.isalpha() and word not in _all_clinical()
+
+
+@cache
+def _all_clinical() -> str:
+    return "\n".join(sorted(clinical_words() | _OURS))
+
+
+def _stands_alone(identifier: bytes, content: bytes) -> bool:
+    """Whether a name or number is no part of a longer word or UID."""
+    edge = rb"0-9a-z." if identifier.isdigit() else rb"a-z"
     return re.search(rb"(?<![%s])%s(?![%s])" % (edge, re.escape(identifier), edge), content) is not None
 
 
@@ -176,16 +193,12 @@ def _is_telling(one: str, shortest: int) -> bool:
         return len(one) >= SHORTEST_SWEPT_NUMBER
     if _UNSPACED.search(one):
         return len(one) > 1
-    return len(one) >= shortest and one not in clinical_words() and one not in _OURS
-
-
-def _is_swept(one: str) -> bool:
-    return _is_telling(one, SHORTEST_SWEPT)
+    return len(one) >= shortest and one not in COMMON_WORDS and one not in _OURS
 
 
 def folded(text: str) -> str:
     """Lower case, of the same length as the text: each character alone, so that places stay."""
-    return "".join(one.lower() if len(one.lower()) == 1 else one for one in text)
+    return "".join(_FINAL_SIGMA.get(one, one.lower() if len(one.lower()) == 1 else one) for one in text)
 
 
 def spellings(value: str) -> set[str]:

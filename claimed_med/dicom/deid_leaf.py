@@ -94,7 +94,7 @@ class Leaves:
             return raw if is_valid(raw, vr) else None
         text, encodings = decoded(raw, charset)
         if vr in _NAMED:
-            return None if vr != "PN" and self._names(text) else raw
+            return None if vr != "PN" and (self._names(text) or not text.isascii()) else raw
         if vr not in PROSE:
             return None
         new = deid_text.clean(text, self.identifiers, "kept")

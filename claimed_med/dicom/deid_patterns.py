@@ -35,7 +35,7 @@ _MAYBE_STREET = "st|dr|ct|pl|court|place|square|way|close|grove|park|hill|row|wa
 _STREET_FIRST = "rue|via|calle|avenida|avda|rua|plaza|piazza|ulica|ul|ulitsa|\u0443\u043b|\u03bf\u03b4\u03cc\u03c2"
 _TITLES = "prof|professor|doctor|mrs|ms|miss|herr|herrn|frau|mme|mlle|monsieur|madame|sir|se\u00f1ora?|sra|signora?"
 _MAYBE_TITLES = "dr|mr|md|sr"
-_TOWN = rf"(?:,\s*{_NAME}(?:\s+{_NAME})?)?"
+_TOWN = rf"(?:,\s*{_NAME}(?:\s+(?-i:[A-Z][a-z]+))?)?"
 _TIME = r"(?:[t ]?\d\d:?\d\d(?::?\d\d)?)?"
 _LABELS = (
     r"mrn|ssn|nhs|nin|bsn|cpr|dob|pid|patid|acc(?:ession)?|(?:pat(?:ient)?|hosp(?:ital)?|case|chart|record|file|order)"

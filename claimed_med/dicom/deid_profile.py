@@ -127,6 +127,18 @@ def load(given: str) -> Profile:
     return _checked(told)
 
 
+def load_file(path: Path) -> Profile:
+    """A profile from a TOML file.
+
+    Raises:
+        ContractError: The file cannot be read, or something is in it that no profile has.
+    """
+    try:
+        return load(path.read_text(encoding="utf-8") + "\n")
+    except (OSError, UnicodeDecodeError):
+        raise ContractError("profile", "the file cannot be read", do="name a TOML file, research or strict") from None
+
+
 def _checked(told: dict[str, Any]) -> Profile:
     known = {"name", "options", "max_shift_days", "oldest_age_years", "free_text", "pixels", "exceptions", "private"}
     for name in told.keys() - known:

@@ -56,6 +56,7 @@ _METHODS = {
     "clean_descriptors": ("113105", "Clean Descriptors Option"),
 }
 CLEAN_PIXELS = ("113101", "Clean Pixel Data Option")
+METHOD, METHOD_TAG = "claimed_med PS3.15 profile ", 0x00120063
 _METHOD_SEQUENCE = 0x00120064
 
 
@@ -154,7 +155,7 @@ def statements(profile: Profile, encoding: Encoding, *, pixels: bool = False) ->
     dates = {"C": "MODIFIED", "K": "UNMODIFIED"}.get(profile.dates, "REMOVED")
     return {
         0x00120062: encoded(0x00120062, "CS", b"YES", encoding),
-        0x00120063: encoded(0x00120063, "LO", f"claimed_med PS3.15 profile {profile.name}".encode(), encoding),
+        METHOD_TAG: encoded(METHOD_TAG, "LO", f"{METHOD}{profile.name}".encode(), encoding),
         _METHOD_SEQUENCE: sequence_of(_METHOD_SEQUENCE, contents, encoding),
         0x00280303: encoded(0x00280303, "CS", dates.encode(), encoding),
     }

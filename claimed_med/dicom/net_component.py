@@ -12,6 +12,7 @@ from claimed_med.dicom.net_node import UID_FORM, NoAssociationError, Node, check
 from claimed_med.dicom.net_query import echo, find, parse_query
 from claimed_med.dicom.net_retrieve import get, move
 from claimed_med.dicom.net_send import Sent, send
+from claimed_med.dicom.storing import refuse_left
 from claimed_med.errors import ContractError, InputError, OutputError, name_of
 
 if TYPE_CHECKING:
@@ -101,7 +102,9 @@ def send_all(node: Node, paths: Sequence[Path], *, committed: bool, listen: str)
     Raises:
         InputError: There is no object.
         OutputError: Some objects were not stored, or not committed to; all others were sent.
+        RefusedError: An object says that it is de-identified, and something was left in it; nothing was sent.
     """
+    refuse_left(paths)
     results = send(node, paths)
     objects = sorted((one for one in results if one.reason not in NO_DICOM), key=lambda one: one.sop_uid)
     if not objects:

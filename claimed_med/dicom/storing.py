@@ -40,8 +40,11 @@ def store(destination: Destination, paths: Sequence[Path]) -> dict[str, Any]:
     Raises:
         InputError: There is no object.
         OutputError: Some were not stored; all others were sent.
+        RefusedError: An object says that it is de-identified, and something was left in it; nothing was sent.
     """
-    results = destination.store([path for path in paths if path.suffix not in _LISTS])
+    listed = [path for path in paths if path.suffix not in _LISTS]
+    refuse_left(listed)
+    results = destination.store(listed)
     objects = [one for one in results if one.status != SKIPPED]
     if not objects:
         raise InputError("store", "there is no object to store")
@@ -70,3 +73,42 @@ def refuse_undecided(objects: Handle) -> None:
             "the objects are de-identified, and nobody has decided on them",
             do="use store-deidentified or send-deidentified",
         )
+
+
+def refuse_left(paths: Sequence[Path]) -> None:
+    """Refuse objects that say they were de-identified here, when anything is in them that the profile does not allow.
+
+    Every way out asks this, whatever the objects came by: a file that was edited or swapped does not leave.
+
+    Args:
+        paths: Files; what is no DICOM object is left alone.
+
+    Raises:
+        RefusedError: Something was left; counted by attribute.
+    """
+    from claimed_med.dicom.deid_check import check
+    from claimed_med.dicom.deid_profile import load, names
+
+    by_profile: dict[str, list[Path]] = {}
+    for path in paths:
+        if (name := _profile_of(path)) in names():
+            by_profile.setdefault(name, []).append(path)
+    found = [one for name, files in by_profile.items() for one in check(files, load(name)).as_list()]
+    if found:
+        told = "; ".join(f"{one['attribute']} {one['what']} ({one['count']} times)" for one in found)
+        raise RefusedError("store", f"something was left in de-identified objects: {told}", do="de-identify them again")
+
+
+def _profile_of(path: Path) -> str:
+    """Name of the profile with which an object says that it was de-identified here, or ''."""
+    from claimed_med.dicom.deid_values import METHOD, METHOD_TAG
+    from claimed_med.dicom.elements import elements, open_bytes
+
+    try:
+        stored = open_bytes(path.read_bytes())
+        found = elements(stored.data, stored.start, len(stored.data), stored.encoding, before_pixels=True)
+        told = [stored.data[one.value : one.end] for one in found if one.tag == METHOD_TAG]
+    except InputError:
+        return ""
+    text = told[0].decode("latin-1").strip(" \0") if told else ""
+    return text.removeprefix(METHOD) if text.startswith(METHOD) else ""

@@ -6,7 +6,7 @@ import re
 from functools import cache
 
 _CAMEL = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
-_COMMON = frozenset(
+COMMON_WORDS = frozenset(
     """
     a ab abd abdo abdomen about above adc after again all also amount an and angio ankle any ap arm art arterial
     as asc asl at atrophy available ax axial axis base baseline be before below between bilat bilateral biopsy
@@ -45,7 +45,7 @@ def clinical_words() -> frozenset[str]:
     """
     from pydicom.sr._concepts_dict import concepts
 
-    found = set(_COMMON)
+    found = set(COMMON_WORDS)
     for scheme in concepts.values():
         for name in scheme:
             found.update(word.lower() for word in _CAMEL.findall(name) if len(word) > 1 and not word.isdigit())

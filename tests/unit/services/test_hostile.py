@@ -15,6 +15,7 @@ import zlib
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 import trustme
 
@@ -23,6 +24,7 @@ from claimed_med.dicom.net_tls import Tls
 from claimed_med.errors import ContractError
 from claimed_med.services import pdu
 from claimed_med.services.receiver import ReceiverSettings
+from claimed_med.testing.phantoms import write_series
 
 MR, CT = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT, DEFLATED, VERIFICATION = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.1"
@@ -141,6 +143,21 @@ def test_only_a_certificate_of_the_authority_opens_the_door(receiving, raw, tmp_
         with raw(receiver.port) as silent:
             assert silent.pdu() == (0, b"")
         net.echo(node(tls_of(certificates, "client")))
+
+
+def test_dcmtk_stores_over_tls_with_a_certificate_and_not_without(
+    receiving, dcmtk_installed, tmp_path, files, certificates
+):
+    (path,) = write_series(tmp_path / "out", np.zeros((1, 32, 32), np.uint16), name="a")
+    with receiving(tmp_path / "in", tls=tls_of(certificates, "server"), handshake_s=10) as receiver:
+        address = ("-aec", "CLAIMED_MED", "127.0.0.1", receiver.port, path)
+        authority = ("--add-cert-file", certificates / "ca.pem")
+        for name, code in (("thief", False), ("client", True)):
+            own = ("--enable-tls", certificates / f"{name}.key", certificates / f"{name}.pem")
+            assert (dcmtk_installed("storescu", *own, *authority, *address)[0] == 0) is code
+        assert dcmtk_installed("storescu", "--anonymous-tls", *authority, *address)[0] != 0
+        assert dcmtk_installed("storescu", *address)[0] != 0
+    assert len(files(tmp_path / "in")) == 1
 
 
 # protocol

@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
 def _route(given: argparse.Namespace) -> int:
     from claimed_med.services import router_rules
     from claimed_med.services.receiver import Receiver
-    from claimed_med.services.receiver_cli import wait_for_signal
+    from claimed_med.services.receiver_cli import until_signal
     from claimed_med.services.router import Router, running
     from claimed_med.services.router_metrics import RouterCollector
     from claimed_med.services.router_receiver import settings_of
@@ -62,13 +62,13 @@ def _route(given: argparse.Namespace) -> int:
     be_silent()
     book = router_rules.load(given.rules)
     settings, grace_s = settings_of(book.receiver)
-    with running(Router(book, given.home)) as router:
+    with until_signal() as ended, running(Router(book, given.home)) as router:
         receiver = Receiver(settings, router.store, router.kept)
         receiver.metrics.registry.register(RouterCollector(router.state))
         receiver.start()
         try:
             print(f"listening on port {receiver.port}", flush=True)
-            wait_for_signal()
+            ended.wait()
         finally:
             receiver.stop(grace_s)
     return 0

@@ -190,8 +190,9 @@ def _require_blessing(port: Path, blessed: set[str]) -> None:
     record = lineage.read(port)
     if record is None:
         return
-    payloads = [one["payload"] for one in record.ancestors.values() if one["component"] == DEIDENTIFY]
-    if record.component == DEIDENTIFY:
+    made = (DEIDENTIFY, "deidentified")
+    payloads = [one["payload"] for one in record.ancestors.values() if (one["component"], one["port"]) == made]
+    if (record.component, record.port) == made:
         payloads.append(folder_digest(port))
     if not set(payloads) <= blessed:
         raise RefusedError(

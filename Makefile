@@ -5,7 +5,7 @@ STUDY  ?=
 OUT    ?= demo-output
 JOBS   ?= 2
 SYSTEM := dcmtk orthanc orthanc-dicomweb orthanc-gdcm tesseract-ocr
-SYSTEM += slurm-wlm munge default-jre-headless
+SYSTEM += slurm-wlm munge default-jre-headless chromium
 DEV    := torch,demo,libjpeg,kfp,remote,network,ocr,spark,dev
 ENGINES ?= $(HOME)/.cache/claimed_med/engines
 OCR    := rapidocr-onnxruntime==1.4.4  # without its dependencies: it asks for the OpenCV that needs a desktop

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from claimed_med.cli import main
 from claimed_med.engines.ir import load
 from claimed_med.payload import LINEAGE, digest_files, files_below
 from claimed_med.pipeline_cli import find, names
-from claimed_med.testing import elyra, servers, slurm
+from claimed_med.testing import canvas, elyra, servers, slurm
 
 pytestmark = pytest.mark.xdist_group("engines")
 PIPELINE = "segment_and_report"
@@ -209,3 +210,21 @@ def _check_credit(folder, data):
     ports = [path.parent.relative_to(folder / "own") for path in (folder / "own").rglob(LINEAGE)]
     assert len(ports) >= 3
     assert all(_files(folder / "own" / port) == _files(folder / "elyra" / port) for port in ports)
+
+
+@pytest.mark.elyra
+@pytest.mark.browser
+def test_elyra_draws_a_pipeline_with_all_its_nodes(tmp_path):
+    servers.require(present=(servers.programs("elyra") / "elyra-pipeline").is_file(), absent=elyra.ABSENT)
+    servers.require(present=bool(canvas.program()), absent=canvas.ABSENT)
+    lab = elyra.Elyra(tmp_path / "home", servers.programs("elyra"), COMPONENTS)
+    (tmp_path / "work").mkdir()
+    file = tmp_path / "work" / f"{PIPELINE}.pipeline"
+    shutil.copyfile(find(PIPELINE, ".pipeline"), file)
+    picture = Path(os.environ.get("CLAIMED_MED_WRITE_PICTURE", "") or tmp_path / "elyra.png")
+    assert canvas.screenshot(lab, file, picture, 12) == 12
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    from PIL import Image
+
+    colours = Image.open(picture).convert("RGB").getcolors(1 << 24)
+    assert len(colours) > 100, "an empty page has few colours"

@@ -6,7 +6,7 @@ OUT    ?= demo-output
 JOBS   ?= 2
 SYSTEM := dcmtk orthanc orthanc-dicomweb orthanc-gdcm postgresql tesseract-ocr
 SYSTEM += slurm-wlm munge default-jre-headless chromium chromium-driver
-DEV    := torch,demo,libjpeg,kfp,remote,network,ocr,map,monitor,provenance,serve,dev
+DEV    := torch,demo,libjpeg,kfp,remote,network,ocr,map,monitor,provenance,serve,spark,dev
 # podman and buildah without a registry: docs/containers.md
 SYSTEM_CONTAINER := podman buildah runc netavark aardvark-dns iptables uidmap catatonit golang-github-containers-common debootstrap git
 IMAGE  ?=

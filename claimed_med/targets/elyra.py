@@ -20,14 +20,9 @@ if TYPE_CHECKING:
     from claimed_med.targets.plan import Parameter, Source, Step
 
 CATALOG = "local-directory-catalog"
-_COLUMN, _ROW, _LEFT, _TOP = 330, 110, 60, 60  # pixels of the canvas
+_COLUMN, _ROW, _LEFT, _TOP = 240, 110, 60, 60  # pixels of the canvas
 _TYPES = {"integer": "Integer", "number": "Float", "boolean": "Bool"}
 _WIDGETS: dict[Any, str] = {int: "integer", float: "number"}
-# one colour a category: the icon of its nodes
-_COLOURS = {
-    "input": "#1f77b4", "filter": "#17a2b8", "transform": "#9467bd", "predict": "#d62728", "metric": "#2ca02c",
-    "train": "#ff7f0e", "tune": "#bcbd22", "deploy": "#8c564b", "visualize": "#e377c2", "output": "#7f7f7f",
-}  # fmt: skip
 
 
 def catalog(category: str, folder: str) -> str:
@@ -137,7 +132,6 @@ def _node(step: Step, plan: Plan, contract: Contract) -> dict[str, Any]:
             "component_source": json.dumps({"catalog_type": CATALOG, "component_ref": {"path": _path(contract)}}),
             "ui_data": {
                 "label": _label(step, plan),
-                "image": _icon(contract.category),
                 "x_pos": _LEFT + column * _COLUMN,
                 "y_pos": _TOP + row * _ROW,
                 "description": contract.summary,
@@ -196,13 +190,3 @@ def _value(plan: Plan, setting: Setting, source: Source | None) -> dict[str, Any
     if setting.type in _WIDGETS:
         return {"value": setting.type(float(text)), "widget": _WIDGETS[setting.type]}
     return {"value": text, "widget": "string"}
-
-
-def _icon(category: str) -> str:
-    colour = _COLOURS.get(category, "#444444").replace("#", "%23")
-    letter = category[:1].upper()
-    text = (
-        f"<text x='8' y='12' font-size='10' font-family='sans-serif' text-anchor='middle' fill='white'>{letter}</text>"
-    )
-    shape = f"<rect width='16' height='16' rx='4' fill='{colour}'/>"
-    return f"data:image/svg+xml;utf8,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'>{shape}{text}</svg>"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from claimed_med.cli import main
 from claimed_med.engines.ir import load
 from claimed_med.payload import LINEAGE, digest_files, files_below
 from claimed_med.pipeline_cli import find, names
-from claimed_med.testing import elyra, servers, slurm
+from claimed_med.testing import canvas, elyra, servers, slurm
 
 pytestmark = pytest.mark.xdist_group("engines")
 PIPELINE = "segment_and_report"
@@ -109,6 +110,62 @@ def test_airflow_gives_the_same_bytes_and_records(reference, head, airflow, tmp_
 
 
 @pytest.mark.cwl
+@pytest.mark.parametrize("name", names())
+def test_every_pipeline_is_valid_cwl(name, tmp_path):
+    program = servers.programs("cwl") / "cwltool"
+    servers.require(present=program.is_file(), absent="cwltool is absent (make engines)")
+    file = tmp_path / "pipeline.cwl"
+    assert main(["pipeline", "compile", name, "--target", "cwl", "--out", str(file)]) == 0
+    done = subprocess.run([program, "--validate", file], capture_output=True, text=True, check=False)
+    assert (done.returncode, "is valid CWL" in done.stdout + done.stderr) == (0, True), done.stderr
+
+
+# Airflow's own operators make the pods of a DAG file; there is no cluster, so only what they would ask for is seen.
+PODS = """
+import json, sys
+from importlib.machinery import SourceFileLoader
+from kubernetes.client import ApiClient
+dag = SourceFileLoader("dag", sys.argv[1]).load_module()
+pods = {name: one.build_pod_request_obj(None) for name, one in dag.step.items()}
+print("PODS" + json.dumps({name: ApiClient().sanitize_for_serialization(pod) for name, pod in pods.items()}))
+"""
+KUBECONFIG = """
+apiVersion: v1
+kind: Config
+clusters: [{name: none, cluster: {server: "http://127.0.0.1:9"}}]
+users: [{name: none, user: {}}]
+contexts: [{name: none, context: {cluster: none, user: none}}]
+current-context: none
+"""
+
+
+@pytest.mark.airflow
+def test_pods_of_airflow_are_valid_and_as_the_site_says(airflow, tmp_path):
+    import kubernetes_validate
+
+    site = Path(__file__).parent.parent / "unit" / "targets" / "golden" / "platform.toml"
+    file = tmp_path / "dag_file.py"
+    words = ["--target", "airflow", "--platform", str(site), "--set", "path=/data/x", "--out", str(file)]
+    assert main(["pipeline", "compile", PIPELINE, *words]) == 0
+    (tmp_path / "kubeconfig").write_text(KUBECONFIG)
+    environment = {"AIRFLOW_HOME": str(tmp_path), "KUBECONFIG": str(tmp_path / "kubeconfig"), "PATH": "/usr/bin:/bin"}
+    program = [servers.programs("airflow") / "python", "-W", "ignore", "-c", PODS, file]
+    done = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    pods = json.loads(done.stdout.partition("PODS")[2])
+    assert len(pods) == 12
+    for pod in pods.values():
+        kubernetes_validate.validate(pod, "1.34", strict=True)
+        (container,) = pod["spec"]["containers"]
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+        assert "@sha256:" in container["image"]
+    brain = pods["condition-1.segment-brain"]["spec"]
+    assert brain["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    assert brain["nodeSelector"] == {"gpu": "a100"}
+    assert "secretKeyRef" in json.dumps(brain)
+
+
+@pytest.mark.cwl
 def test_cwl_gives_the_same_bytes_and_records(reference, head, tmp_path):
     program = servers.programs("cwl") / "cwltool"
     servers.require(present=program.is_file(), absent="cwltool is absent (make engines)")
@@ -124,7 +181,7 @@ def test_cwl_gives_the_same_bytes_and_records(reference, head, tmp_path):
 
 
 @pytest.mark.elyra
-def test_elyra_validates_and_exports_all_and_the_export_gives_the_same_bytes(reference, head, tmp_path):
+def test_elyra_validates_and_exports_all_and_the_export_gives_the_same_bytes(reference, head, data, tmp_path):
     servers.require(present=(servers.programs("elyra") / "elyra-pipeline").is_file(), absent=elyra.ABSENT)
     lab = elyra.Elyra(tmp_path / "home", servers.programs("elyra"), COMPONENTS)
     lab.add_runtime()
@@ -141,3 +198,33 @@ def test_elyra_validates_and_exports_all_and_the_export_gives_the_same_bytes(ref
     code = main(["pipeline", "run", str(tmp_path / f"{PIPELINE}.yaml"), *words])
     assert code == 3, "the branch for CT has no series, and Elyra has no conditions"
     _check_same(reference, lambda port: out / port.removeprefix("condition-1/"), "local")
+    _check_credit(tmp_path, data)
+
+
+def _check_credit(folder, data):
+    """A pipeline without conditions gives the same payloads by its own and by Elyra's file, all of them."""
+    given = ["--set", f"table={data / 'tabular' / 'german.data'}", "--set", "n_splits=2", "--no-cache"]
+    source = {"own": "german_credit_fairness", "elyra": str(folder / "german_credit_fairness.yaml")}
+    for name, file in source.items():
+        assert main(["pipeline", "run", file, *given, "--out", str(folder / name)]) == 0
+    ports = [path.parent.relative_to(folder / "own") for path in (folder / "own").rglob(LINEAGE)]
+    assert len(ports) >= 3
+    assert all(_files(folder / "own" / port) == _files(folder / "elyra" / port) for port in ports)
+
+
+@pytest.mark.elyra
+@pytest.mark.browser
+def test_elyra_draws_a_pipeline_with_all_its_nodes(tmp_path):
+    servers.require(present=(servers.programs("elyra") / "elyra-pipeline").is_file(), absent=elyra.ABSENT)
+    servers.require(present=bool(canvas.program()), absent=canvas.ABSENT)
+    lab = elyra.Elyra(tmp_path / "home", servers.programs("elyra"), COMPONENTS)
+    (tmp_path / "work").mkdir()
+    file = tmp_path / "work" / f"{PIPELINE}.pipeline"
+    shutil.copyfile(find(PIPELINE, ".pipeline"), file)
+    picture = Path(os.environ.get("CLAIMED_MED_WRITE_PICTURE", "") or tmp_path / "elyra.png")
+    assert canvas.screenshot(lab, file, picture, 12) == 12
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    from PIL import Image
+
+    colours = Image.open(picture).convert("RGB").getcolors(1 << 24)
+    assert len(colours) > 100, "an empty page has few colours"

@@ -66,7 +66,7 @@ def test_a_failed_unit_fails_no_part_and_is_told_when_they_are_joined(words, tmp
         assert words(tmp_path / "out", "--shard", f"{index}/2", "--refuse-rows", "3") == 0
     options = ["--gather", "2", "--refuse-rows", "3", "--max-quarantined", "0"]
     assert words(tmp_path / "out", *options) == 3
-    assert list(_units(_ports(tmp_path / "out")["passed"]).values()).count("quarantined") == 2
+    assert list(_units(_ports(tmp_path / "out")["passed"]).values()).count("quarantined") == 1
 
 
 @pytest.mark.parametrize("text", ["3/3", "1", "a/b", "-1/2", "1/0"])

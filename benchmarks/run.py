@@ -123,6 +123,11 @@ def explanation() -> list[dict[str, Any]]:
     return _rows(importlib.import_module("bench_explanation").run())
 
 
+def lineage() -> list[dict[str, Any]]:
+    """Hashing, the cost of records, an index of a million of them, a trace in it."""
+    return _rows(importlib.import_module("bench_lineage").run())
+
+
 PARTS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "reading": reading,
     "engine": engine,
@@ -130,6 +135,7 @@ PARTS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "collection": collection,
     "training": training,
     "explanation": explanation,
+    "lineage": lineage,
 }
 
 

@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from claimed_med.lineage import SCHEMA, Record, canonical, digest
-from claimed_med.payload import sha256_of
+from claimed_med.payload import UNITS, sha256_of
 from claimed_med.provenance.store import IN, OUT
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _names(content: Mapping[str, Any], came_in: set[str]) -> Iterator[tuple[str,
     units = content.get("units", ())
     keys = {unit["key"] for unit in units}
     for file, told in content.get("files", {}).items():
-        if told["sha256"] not in came_in:
+        if told["sha256"] not in came_in and file != UNITS:
             start = file.partition("/")[0]
             yield from _names_of_file(told, start if start in keys else "")
     for one in units:

@@ -36,7 +36,7 @@ LINEAGE = {
     ("lineage.py", "read"),
 }
 HASHING = {("payload.py", "sha256_of"), ("payload.py", "digest_files"), ("execute.py", "weights_digest")}
-N_STUDIES, N_STEPS, N_SLICES = 100_000, 10, 30  # a million records
+N_STUDIES, N_STEPS, N_SLICES, N_COPIES = 10_000, 10, 30, 10  # a hundred thousand records, then a million
 _TOKEN = re.compile(r"\b(?:2\.25\.[0-9]+|[0-9a-f]{64}|[0-9a-f]{16})\b")
 N_TRACES = 200
 
@@ -116,7 +116,7 @@ def pipeline() -> list[dict[str, Any]]:
 
 
 def index(n_studies: int) -> list[dict[str, Any]]:
-    """Build an index over made records, and trace in it."""
+    """Build an index over made records; then fill it up to ten times as many, and trace in it."""
     from claimed_med.provenance.index import build
     from claimed_med.provenance.lookup import trace, where_used
     from claimed_med.provenance.store import connected
@@ -139,6 +139,8 @@ def index(n_studies: int) -> list[dict[str, Any]]:
                 "load": round(os.getloadavg()[0], 1),
             }
         )
+        _fill(place)
+        n_records *= N_COPIES
         with connected(place) as store:
             for case, work in (
                 ("trace of an object", lambda number: trace(store, [_renamed(_uid(N_STEPS - 1, 0), number)])),
@@ -162,6 +164,30 @@ def index(n_studies: int) -> list[dict[str, Any]]:
         wall, _ = _measured(lambda: subprocess.run(words, check=True, capture_output=True))
         rows.append({"case": "where-used, whole process", "median [ms]": round(1000 * wall)})
     return rows
+
+
+def _fill(place: str) -> None:
+    """Copy every row of an index under other names, until it holds ten times as many records."""
+    from claimed_med.provenance.store import INDEXES, connected
+
+    with connected(place, fast=True) as store:
+        for statement in INDEXES:
+            store.do(f"DROP INDEX {statement.split()[-4]}")
+        n_records = store.rows("SELECT max(number) + 1 FROM records")[0][0]
+        for copy in range(1, N_COPIES):
+            more, end = copy * n_records, f"'{copy}-'"
+            where = f"WHERE number < {n_records}"
+            changed = f"number + {more}, {end} || substr(digest, 3), component, version, port, payload, place, body"
+            store.do(f"INSERT INTO records SELECT {changed} FROM records {where}")  # noqa: S608 - our own numbers
+            changed = f"child + {more}, port, {end} || substr(parent, 3)"
+            where = f"WHERE child < {n_records}"
+            store.do(f"INSERT INTO parents SELECT {changed} FROM parents {where}")  # noqa: S608 - as above
+            changed = f"name || {end}, role, unit, record + {more}"
+            where = f"WHERE record < {n_records}"
+            store.do(f"INSERT INTO names SELECT {changed} FROM names {where}")  # noqa: S608 - as above
+        for statement in INDEXES:
+            store.do(statement)
+        store.commit()
 
 
 def _made(n_studies: int) -> Iterator[tuple[int, str]]:

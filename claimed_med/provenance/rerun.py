@@ -127,6 +127,13 @@ def _reused(folder: Path, run: runfile.RunFile, records: Mapping[str, lineage.Re
     done = sorted(one for one in found if (folder / one).is_dir())
     given = {name for name in run.withheld if name in order.given}
     reused = [one for one in done if not _is_given(run, one, given)]
+    for place, record in records.items():
+        if place.rpartition("/")[0] in reused and not all((folder / place / name).is_file() for name in record.files):
+            raise InputError(
+                "lineage rerun",
+                f"files of {place} are not in this folder",
+                do=f"add {', '.join(f'--set {name}=PLACE' for name in sorted(set(run.withheld) - given))}",
+            )
     if reused and order.engine not in _HERE:
         wanted = ", ".join(f"--set {name}=..." for name in sorted(set(run.withheld) - given))
         raise InputError("lineage rerun", "another engine cannot take tasks from a run folder", do=f"add {wanted}")

@@ -128,6 +128,11 @@ def receiver() -> list[dict[str, Any]]:
     return _rows(importlib.import_module("bench_receiver").run())
 
 
+def lineage() -> list[dict[str, Any]]:
+    """Hashing, the cost of records, an index of a million of them, a trace in it."""
+    return _rows(importlib.import_module("bench_lineage").run())
+
+
 PARTS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "reading": reading,
     "engine": engine,
@@ -136,6 +141,7 @@ PARTS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "training": training,
     "explanation": explanation,
     "receiver": receiver,
+    "lineage": lineage,
 }
 
 

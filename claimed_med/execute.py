@@ -228,11 +228,8 @@ def inputs_of(unit: Unit, digests: Mapping[str, str]) -> dict[str, dict[str, Any
 
 
 def write_output(handle: Handle, folder: Path, memo: Mapping[Any, str]) -> dict[str, dict[str, str]]:
-    """Write a payload into an empty folder; relative name -> {"sha256", "sop_uid"}."""
-    made = {f"{one.SOPInstanceUID}.dcm": one for one in _datasets(handle)}
-    if handle.file_name and len(made) == 1:
-        made = {handle.file_name: next(iter(made.values()))}
-    uids = {name: str(one.SOPInstanceUID) for name, one in made.items()}
+    """Write a payload into an empty folder; relative name -> {"sha256", "sop_uid", ...} as records list it."""
+    made = handle.identifiers()
     files: dict[str, dict[str, str]] = {}
     for name, content in sorted(handle.payload().items()):
         target = folder / name
@@ -242,10 +239,8 @@ def write_output(handle: Handle, folder: Path, memo: Mapping[Any, str]) -> dict[
         else:
             copy_file(content, target)
         stem = Path(name).stem
-        uid = uids.get(name, stem if stem.replace(".", "").isdigit() and name.endswith(".dcm") else "")
-        files[name] = {"sha256": memo.get(content) or sha256_of(content), "sop_uid": uid}
-        if name in made:
-            files[name]["series_uid"] = str(made[name].SeriesInstanceUID)
+        uid = stem if stem.replace(".", "").isdigit() and name.endswith(".dcm") else ""
+        files[name] = {"sha256": memo.get(content) or sha256_of(content), "sop_uid": uid, **made.get(name, {})}
     return files
 
 
@@ -283,12 +278,6 @@ def explain(error: BaseException, where: str) -> dict[str, Any]:
     else:
         text = f"{where}: an unexpected {type(error).__name__} at {place}; please report it, the message is withheld."
     return {"error": type(error).__name__, "text": text, "findings": [], "exit_code": 1}
-
-
-def _datasets(handle: Handle) -> list[Any]:
-    if isinstance(handle, DicomCollection) and handle.in_memory:
-        return [dataset for one in handle.object for dataset in one.datasets()]
-    return handle.datasets() if isinstance(handle, _Dicom) else []
 
 
 def _as_tuple(contract: Contract, result: Any) -> tuple[Any, ...]:

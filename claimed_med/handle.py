@@ -81,6 +81,10 @@ class Handle:
             return {name: path for name, path in files_below(root).items() if name != LINEAGE}
         return dict(self.encode(self.object))
 
+    def identifiers(self) -> dict[str, dict[str, str]]:
+        """Name in the payload -> {"sop_uid", "series_uid"} of every DICOM object in memory."""
+        return {}
+
     def encode(self, content: Any) -> Mapping[str, bytes]:
         """The payload of an object in memory: relative name -> bytes. Each kind defines its own."""
         raise OutputError(self.kind, "cannot be written from memory", got=type(content).__name__)
@@ -163,7 +167,7 @@ class Handle:
         with replace_folder(target) as partial:
             self.write(partial)
             if self.record is not None:
-                (partial / LINEAGE).write_text(self.record.with_files_of(partial).to_json())
+                (partial / LINEAGE).write_text(self.record.with_files_of(partial, self.identifiers()).to_json())
         return target
 
     def __repr__(self) -> str:

@@ -66,6 +66,17 @@ class _Dicom(Handle):
             return {f"{dataset.SOPInstanceUID}.dcm": to_bytes(dataset) for dataset in content}
         return {self.file_name: to_bytes(content)}
 
+    def identifiers(self) -> dict[str, dict[str, str]]:
+        """Name in the payload -> {"sop_uid", "series_uid"} of every object in memory."""
+        listed = isinstance(self.object, list | tuple)
+        return {
+            f"{one.SOPInstanceUID}.dcm" if listed or not self.file_name else self.file_name: {
+                "sop_uid": str(one.SOPInstanceUID),
+                "series_uid": str(one.SeriesInstanceUID),
+            }
+            for one in self.datasets()
+        }
+
     def datasets(self) -> list[Any]:
         """The pydicom datasets of an object in memory; empty for a handle on disk."""
         if self.object is None:
@@ -147,6 +158,11 @@ class DicomCollection(_Dicom):
         listed = json.loads(units.read_text(encoding="utf-8"))["units"]
         done = [str(unit["key"]) for unit in listed if unit["status"] == "done"]
         return [_SeriesFound(entry_of(DicomSeries(self.path / key).load()), key) for key in done]
+
+    def identifiers(self) -> dict[str, dict[str, str]]:
+        """Name in the payload -> {"sop_uid", "series_uid"} of every object of the series in memory."""
+        series = list(self.object or ())
+        return {f"{one.key}/{name}": told for one in series for name, told in one.identifiers().items()}
 
     def load(self) -> list[DicomSeries]:
         """The same as `series()`."""

@@ -157,24 +157,17 @@ class Record:
         """The digest under which children name this record: all of it but its own ancestors."""
         return digest({name: value for name, value in self.as_dict().items() if name != "ancestors"})
 
-    def with_files_of(self, folder: Path, uids: Mapping[str, str] | None = None) -> Record:
+    def with_files_of(self, folder: Path, known: Mapping[str, Mapping[str, str]] | None = None) -> Record:
         """A copy that lists the files of `folder` and their payload digest.
 
         Args:
             folder: The finished port folder.
-            uids: Relative name -> SOPInstanceUID, where known.
+            known: Relative name -> {"sop_uid", "series_uid"}, where known.
         """
         digests = digest_files(dict(files_below(folder)))
-        return self.with_digests(digests, uids)
-
-    def with_digests(self, digests: Mapping[str, str], uids: Mapping[str, str] | None = None) -> Record:
-        """A copy that lists files whose digests are known already."""
-        files = {
-            name: {"sha256": value, "sop_uid": (uids or {}).get(name, "")}
-            for name, value in sorted(digests.items())
-            if name != LINEAGE
-        }
-        return self.with_files(files)
+        return self.with_files(
+            {name: {"sha256": value, "sop_uid": "", **(known or {}).get(name, {})} for name, value in digests.items()}
+        )
 
     def with_files(self, files: Mapping[str, Mapping[str, str]]) -> Record:
         """A copy that lists files of which all is known already.

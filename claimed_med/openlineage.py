@@ -135,7 +135,8 @@ def event(kind: str, run: Run, records: Iterable[Record] = (), *, error: str = "
 
 def emit(content: Mapping[str, Any]) -> None:
     """Deliver one event; to a collector without waiting for it."""
-    if os.environ.get("OPENLINEAGE_DISABLED", "").lower() in {"1", "true"}:
+    is_helper = os.environ.get("RANK", "0") != "0" and "WORLD_SIZE" in os.environ  # of a distributed run
+    if is_helper or os.environ.get("OPENLINEAGE_DISABLED", "").lower() in {"1", "true"}:
         return
     line = json.dumps(content, sort_keys=True)
     if os.environ.get("OPENLINEAGE_URL", "") and not _failed.is_set():

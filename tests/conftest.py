@@ -11,6 +11,7 @@ from claimed_med.testing import dcmtk, orthanc, patient_words
 
 REQUIRED = os.environ.get("CLAIMED_MED_REQUIRE_DATA") == "1"
 _ROOT = Path(__file__).resolve().parent.parent
+os.environ.setdefault("CLAIMED_MED_EVENTS", os.devnull)  # tests do not fill the user's file of events
 _ABSENT = "the shared data set is absent"
 
 

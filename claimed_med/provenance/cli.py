@@ -10,31 +10,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from claimed_med.errors import InputError, OutputError
-from claimed_med.provenance import border, drawing
+from claimed_med.provenance import border, index_cli
 from claimed_med.provenance import trace as tracing
+from claimed_med.provenance.drawing import FORMATS
 from claimed_med.provenance.verify import verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextlib import AbstractContextManager
-
-    from claimed_med.provenance.store import Store
-
-_FORMATS: dict[str, Callable[[tracing.Trace], str]] = {
-    "table": tracing.as_table,
-    "mermaid": tracing.as_mermaid,
-    "json": lambda found: json.dumps(found.as_dict(), indent=1, sort_keys=True),
-    "dot": drawing.as_dot,
-    "html": drawing.as_html,
-    "prov": drawing.as_prov,
-}
 
 
 def main(words: list[str]) -> int:
     """Run one lineage command; the exit code: 7 when `verify` or `rerun --verify` found a difference."""
     parser = argparse.ArgumentParser(prog="claimed-med lineage", description="Where an output came from.")
     commands = parser.add_subparsers(dest="command", required=True)
-    for declare in (_declare_looking, _declare_rerun, _declare_index, _declare_sealing, border.declare):
+    for declare in (_declare_looking, _declare_rerun, index_cli.declare, _declare_sealing, border.declare):
         declare(commands)
     arguments = parser.parse_args(words)
     action: Callable[[argparse.Namespace], int] = arguments.action
@@ -44,7 +33,7 @@ def main(words: list[str]) -> int:
 def _declare_looking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     show = commands.add_parser("show", help="the way from an output back to its source SOP instances")
     show.add_argument("place", type=Path, help="a file or folder that a run wrote")
-    show.add_argument("--format", choices=tuple(_FORMATS), default="table")
+    show.add_argument("--format", choices=tuple(FORMATS), default="table")
     show.set_defaults(action=_show)
     check = commands.add_parser("verify", help="recompute all digests and name every place that changed")
     check.add_argument("folder", type=Path, help="an output folder, any folder above some, or a crate")
@@ -72,23 +61,6 @@ def _declare_rerun(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     again.set_defaults(action=_rerun)
 
 
-def _declare_index(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    build = commands.add_parser("index", help="build the index from all records below some folders")
-    build.add_argument("roots", type=Path, nargs="+", metavar="FOLDER")
-    build.add_argument("--add", action="store_true", help="keep what is in the index")
-    build.set_defaults(action=_index)
-    trace = commands.add_parser("trace", help="where any DICOM file, bundle or report comes from, with the index")
-    trace.add_argument("object", type=Path, help="the file or folder, wherever it is now")
-    trace.add_argument("--format", choices=tuple(_FORMATS), default="table")
-    trace.set_defaults(action=_trace)
-    used = commands.add_parser("where-used", help="which models and results used a patient, series or payload")
-    used.add_argument("name", help="patient key, series or SOP instance UID, a digest, or a file")
-    used.add_argument("--json", action="store_true")
-    used.set_defaults(action=_where_used)
-    for one in (build, trace, used):
-        one.add_argument("--db", default="", metavar="PLACE", help="SQLite file or postgresql:// URL")
-
-
 def _declare_sealing(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     key = commands.add_parser("key", help="make a signing key: FILE, and FILE.pub for those who verify")
     key.add_argument("file", type=Path)
@@ -108,7 +80,7 @@ def _declare_sealing(commands: argparse._SubParsersAction[argparse.ArgumentParse
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    print(_FORMATS[arguments.format](tracing.trace(arguments.place)))
+    print(FORMATS[arguments.format](tracing.trace(arguments.place)))
     return 0
 
 
@@ -154,105 +126,6 @@ def _rerun(arguments: argparse.Namespace) -> int:
         for one in done.outputs:
             print(one)
     return OutputError.exit_code if arguments.verify and not done.is_reproduced else 0
-
-
-def _index(arguments: argparse.Namespace) -> int:
-    from claimed_med.provenance.index import build, default_place
-
-    built = build(arguments.roots, arguments.db or default_place(), anew=not arguments.add)
-    print(f"{built.n_records} records out of {built.n_files} files")
-    for place in built.unreadable[:20]:
-        print(f"no record can be read in {Path(place).name}", file=sys.stderr)
-    return 0
-
-
-def _trace(arguments: argparse.Namespace) -> int:
-    from claimed_med.provenance import written
-    from claimed_med.provenance.lookup import trace
-
-    place: Path = arguments.object
-    if not place.exists():
-        raise InputError("lineage trace", "the file does not exist", do="check the path")
-    told = written.read(place) if place.is_file() else None
-    with _open_index(arguments.db) as store:
-        found = trace(store, written.names_of(place)) if store is not None else []
-    if not found and place.name and _has_record(place):
-        found = [tracing.trace(place)]
-    if arguments.format == "json":
-        print(
-            json.dumps({"object": told.as_dict() if told else None, "runs": [one.as_dict() for one in found]}, indent=1)
-        )
-    elif found and arguments.format != "table":
-        print("\n".join(_FORMATS[arguments.format](one) for one in found))
-    else:
-        _print_trace(told, found)
-    if not found:
-        print("no run in the index made this object; claimed-med lineage index builds it", file=sys.stderr)
-    return 0 if found else InputError.exit_code
-
-
-def _has_record(place: Path) -> bool:
-    from claimed_med.lineage import read
-
-    return read(place if place.is_dir() else place.parent) is not None
-
-
-def _print_trace(told: object, found: list[tracing.Trace]) -> None:
-    from claimed_med.provenance.written import Written
-
-    if isinstance(told, Written):
-        print(f"the object says: {told.modality} {told.sop_uid}")
-        print(f"      made by {', '.join(told.made_by) or 'nobody that it names'}")
-        print(f"      refers to {len(told.sources)} instances")
-    for number, one in enumerate(found):
-        if len(found) > 1:
-            print(f"run {number + 1} of {len(found)} that made it:")
-        print(tracing.as_table(one))
-
-
-def _where_used(arguments: argparse.Namespace) -> int:
-    from claimed_med.provenance.lookup import where_used
-
-    with _open_index(arguments.db) as store:
-        if store is None:
-            raise InputError("lineage where-used", "there is no index", do="run: claimed-med lineage index FOLDER")
-        uses = where_used(store, _name_of(arguments.name))
-    if arguments.json:
-        print(json.dumps([one.as_dict() for one in uses], indent=1))
-        return 0 if uses else InputError.exit_code
-    for one in uses:
-        sure = "" if one.certain else "  (perhaps: a run on a whole cohort may leave it out)"
-        unit = f" unit {one.unit}" if one.unit else ""
-        print(f"{one.record.component} {one.record.version} -> {one.record.port}{unit}  [{one.digest[:12]}]{sure}")
-        if one.place:
-            print(f"      {one.place}")
-    if not uses:
-        print("nothing in the index used it", file=sys.stderr)
-    return 0 if uses else InputError.exit_code
-
-
-def _name_of(given: str) -> str:
-    """The name of what a path leads to; all else is a name itself."""
-    from claimed_med.provenance.written import names_of
-
-    place = Path(given)
-    return names_of(place)[-1 if place.is_file() else 0] if place.exists() else given
-
-
-def _open_index(given: str) -> AbstractContextManager[Store | None]:
-    from contextlib import nullcontext
-
-    from claimed_med.provenance.index import default_place
-    from claimed_med.provenance.store import connected, is_postgres
-
-    place = given or default_place()
-    if given or is_postgres(place) or Path(place).is_file():
-        if not is_postgres(place) and not Path(place).is_file():
-            raise InputError(
-                "lineage", "there is no index there", do="run: claimed-med lineage index FOLDER --db PLACE"
-            )
-        return connected(place)
-    return nullcontext(None)
 
 
 def _key(arguments: argparse.Namespace) -> int:

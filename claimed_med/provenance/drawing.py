@@ -6,9 +6,11 @@ import json
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from claimed_med.provenance.trace import roots_of
+from claimed_med.provenance.trace import as_mermaid, as_table, roots_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from claimed_med.provenance.trace import Step, Trace
 
 _WIDTH, _HEIGHT, _GAP = 300, 58, 34
@@ -169,3 +171,13 @@ def _corner(place: tuple[int, int]) -> tuple[int, int]:
 
 def _title(step: Step) -> str:
     return f"{step.record.component} {step.record.version}"
+
+
+FORMATS: dict[str, Callable[[Trace], str]] = {
+    "table": as_table,
+    "mermaid": as_mermaid,
+    "json": lambda found: json.dumps(found.as_dict(), indent=1, sort_keys=True),
+    "dot": as_dot,
+    "html": as_html,
+    "prov": as_prov,
+}

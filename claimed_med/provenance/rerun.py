@@ -27,6 +27,8 @@ from claimed_med.provenance.diff import Difference, of_records, records_below
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+_HERE = ("", "local")
+
 
 @dataclass(frozen=True)
 class Order:
@@ -98,7 +100,7 @@ def rerun(folder: Path, out: Path, order: Order) -> Rerun:
     if run is not None:
         conditions += _changed(run, order)
         reused = _reused(folder, run, records, order)
-        _start(_pipeline_words(folder, run, order, reused, out), _epoch(run.environment))
+        _run_pipeline(folder, run, order, reused, out)
     else:
         record = next(iter(records.values()))
         _start(_component_words(folder, record, order, out), _epoch(record.environment))
@@ -124,7 +126,18 @@ def _reused(folder: Path, run: runfile.RunFile, records: Mapping[str, lineage.Re
     found = {place.rpartition("/")[0] for place, record in records.items() if record.locations or _talks(record)}
     done = sorted(one for one in found if (folder / one).is_dir())
     given = {name for name in run.withheld if name in order.given}
-    return [one for one in done if not _is_given(run, one, given)]
+    reused = [one for one in done if not _is_given(run, one, given)]
+    for place, record in records.items():
+        if place.rpartition("/")[0] in reused and not all((folder / place / name).is_file() for name in record.files):
+            raise InputError(
+                "lineage rerun",
+                f"files of {place} are not in this folder",
+                do=f"add {', '.join(f'--set {name}=PLACE' for name in sorted(set(run.withheld) - given))}",
+            )
+    if reused and order.engine not in _HERE:
+        wanted = ", ".join(f"--set {name}=..." for name in sorted(set(run.withheld) - given))
+        raise InputError("lineage rerun", "another engine cannot take tasks from a run folder", do=f"add {wanted}")
+    return reused
 
 
 def _talks(record: lineage.Record) -> bool:
@@ -144,19 +157,19 @@ def _is_given(run: runfile.RunFile, task: str, given: set[str]) -> bool:
     return bool(places) and places <= given
 
 
-def _pipeline_words(folder: Path, run: runfile.RunFile, order: Order, reused: Sequence[str], out: Path) -> list[str]:
+def _run_pipeline(folder: Path, run: runfile.RunFile, order: Order, reused: Sequence[str], out: Path) -> None:
     parameters = {name: _text(value) for name, value in run.parameters.items()}
     parameters |= dict.fromkeys(run.withheld, "") | dict(order.given)
-    compiled = out.with_name(f".{out.name}.pipeline.yaml")
-    compiled.parent.mkdir(parents=True, exist_ok=True)
-    compiled.write_text(json.dumps(run.ir), encoding="utf-8")  # JSON is YAML
-    words = ["pipeline", "run", str(compiled), "--out", str(out), "--no-cache"]
-    words += [word for name, value in parameters.items() for word in ("--set", f"{name}={value}")]
-    if order.engine:
-        words += ["--engine", order.engine]
-    if reused:
-        words += ["--reuse", str(folder), *(word for task in reused for word in ("--task", task))]
-    return words
+    with tempfile.TemporaryDirectory() as scratch:
+        compiled = Path(scratch) / "pipeline.yaml"
+        compiled.write_text(json.dumps(run.ir), encoding="utf-8")  # JSON is YAML
+        words = ["pipeline", "run", str(compiled), "--out", str(out), "--no-cache"]
+        words += [word for name, value in parameters.items() for word in ("--set", f"{name}={value}")]
+        if order.engine not in _HERE:
+            words += ["--engine", order.engine]
+        if reused:
+            words += ["--reuse", str(folder), *(word for task in reused for word in ("--task", task))]
+        _start(words, _epoch(run.environment))
 
 
 def _component_words(folder: Path, record: lineage.Record, order: Order, out: Path) -> list[str]:

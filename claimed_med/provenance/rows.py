@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from claimed_med.lineage import SCHEMA, Record, canonical, digest
-from claimed_med.payload import sha256_of
+from claimed_med.payload import UNITS, sha256_of
 from claimed_med.provenance.store import IN, OUT
 
 if TYPE_CHECKING:
@@ -65,14 +65,13 @@ def _rows(content: dict[str, Any], ancestors: Mapping[str, Any], place: str, nam
     known = name or (sha256_of(body) if len(content) == len(_FIELDS) - 1 else _slow_digest(content))
     head = (content["component"], content["version"], content["port"], content.get("payload", ""))
     parents = content.get("parents", {})
-    came_in = {
-        told["sha256"] for parent in parents.values() for told in ancestors.get(parent, {}).get("files", {}).values()
-    }
-    names = {(key_of(one), role, unit): None for one, role, unit in _names(content, came_in)}
+    known_ports = {port for port, parent in parents.items() if parent in ancestors}  # behind a border there is none
+    came_in = {told["sha256"] for port in known_ports for told in ancestors[parents[port]].get("files", {}).values()}
+    names = {(key_of(one), role, unit): None for one, role, unit in _names(content, came_in, known_ports)}
     return Rows(known, (*head, place, body.decode()), list(parents.items()), list(names))
 
 
-def _names(content: Mapping[str, Any], came_in: set[str]) -> Iterator[tuple[str, str, str]]:
+def _names(content: Mapping[str, Any], came_in: set[str], known_ports: set[str]) -> Iterator[tuple[str, str, str]]:
     """(name, role, unit): a file that was only handed on bears its names where it was made, not here."""
     if content.get("payload"):
         yield content["payload"], OUT, ""
@@ -83,11 +82,11 @@ def _names(content: Mapping[str, Any], came_in: set[str]) -> Iterator[tuple[str,
     units = content.get("units", ())
     keys = {unit["key"] for unit in units}
     for file, told in content.get("files", {}).items():
-        if told["sha256"] not in came_in:
+        if told["sha256"] not in came_in and file != UNITS:
             start = file.partition("/")[0]
             yield from _names_of_file(told, start if start in keys else "")
     for one in units:
-        yield from _names_of_unit(one, content.get("parents", {}))
+        yield from _names_of_unit(one, known_ports)
 
 
 def _names_of_file(told: Mapping[str, str], unit: str) -> Iterator[tuple[str, str, str]]:
@@ -99,14 +98,14 @@ def _names_of_file(told: Mapping[str, str], unit: str) -> Iterator[tuple[str, st
         yield told["sha256"], OUT, unit
 
 
-def _names_of_unit(unit: Mapping[str, Any], parents: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+def _names_of_unit(unit: Mapping[str, Any], known_ports: set[str]) -> Iterator[tuple[str, str, str]]:
     """Instances are named where they came in without a record; else those of the record before say it."""
     key = unit["key"]
     if unit.get("identity"):
         yield unit["identity"], OUT, key
     for port, told in unit.get("inputs", {}).items():
         yield told["digest"], IN, key
-        for field in ("series_uids", "patients") if port in parents else ("sop_uids", "series_uids", "patients"):
+        for field in ("series_uids", "patients") if port in known_ports else ("sop_uids", "series_uids", "patients"):
             for value in told.get(field, ()):
                 yield value, IN, key
 

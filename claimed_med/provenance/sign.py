@@ -57,9 +57,13 @@ def sign(folder: Path, key: Path) -> Path:
         The envelope, `attestation.dsse.json` in the folder.
 
     Raises:
-        InputError: The folder holds no record, or the key cannot be read.
+        InputError: The folder holds no record, is a port itself, or the key cannot be read.
     """
     private = keys.private(key)
+    if (folder / LINEAGE).is_file():
+        raise InputError(
+            "lineage sign", "an output port holds its payload and nothing else", do="sign the folder above"
+        )
     listed = everything_below(folder) if folder.is_dir() else {}
     if not any(Path(name).name == LINEAGE for name in listed):
         raise InputError("lineage sign", "no lineage.json lies below this folder", do="name a folder that a run wrote")

@@ -82,7 +82,7 @@ def _verify_port(place: Path, carried: set[str] | None = None) -> tuple[int, lis
         return 1, [Change("record", LINEAGE, str(error))]
     if record is None:
         return 1, [Change("record", LINEAGE, "the record is missing")]
-    entries = {name: path for name, path in files_below(place).items() if name not in {LINEAGE, sign.NAME}}
+    entries = {name: path for name, path in files_below(place).items() if name != LINEAGE}
     digests = digest_files(dict(entries))
     expected = {
         name: one["sha256"]

@@ -62,3 +62,17 @@ def test_a_stray_record_above_a_raw_folder_is_not_taken_for_its_own(tmp_path):
     (tmp_path / "lineage.json").write_text(lineage.Record("a", "1", "out", {}).to_json())
     (tmp_path / "raw").mkdir()
     assert lineage.read(tmp_path / "raw") is None
+
+
+def test_a_result_that_is_saved_from_python_is_found_by_its_uids(tmp_path):
+    import claimed_med as cm
+    from claimed_med.testing import phantoms
+
+    phantoms.write("chest_ct", tmp_path / "ct")
+    saved = cm.segment_lungs(cm.DicomSeries(tmp_path / "ct")).save(tmp_path / "lungs")
+    record = lineage.read(saved)
+    (told,) = record.files.values()
+    assert told["sop_uid"].startswith("2.25.")
+    assert told["series_uid"].startswith("2.25.")
+    assert record.units[0].inputs["series"]["series_uids"]
+    assert len(record.units[0].inputs["series"]["patients"]) == 1

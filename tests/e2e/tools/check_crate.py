@@ -1,8 +1,8 @@
 """Validate a crate with roc-validator, offline: the two JSON-LD contexts come from files.
 
-    python check_crate.py SPECS CRATE PROFILE...
+    python check_crate.py SPECS PROFILE,... CRATE...
 
-Prints one JSON object: profile -> list of [check, message]. Runs in the virtual environment of roc-validator.
+Prints one JSON object: crate -> profile -> list of [check, message]. Runs in the virtual environment of roc-validator.
 """
 
 from __future__ import annotations
@@ -56,12 +56,14 @@ class Files(urllib.request.BaseHandler):
 requests.adapters.HTTPAdapter.send = send
 urllib.request.install_opener(urllib.request.build_opener(Files()))
 
-found = {}
-for profile in sys.argv[3:]:
+
+def faults(crate, profile):
     settings = services.ValidationSettings(
-        rocrate_uri=sys.argv[2], profile_identifier=profile, requirement_severity=models.Severity.REQUIRED
+        rocrate_uri=crate, profile_identifier=profile, requirement_severity=models.Severity.REQUIRED
     )
     result = services.validate(settings)
-    issues = [[str(one.check.identifier), str(one.message)] for one in result.get_issues(models.Severity.REQUIRED)]
-    found[profile] = issues if issues or result.passed() else [["none", "did not pass"]]
-print(json.dumps(found))
+    found = [[str(one.check.identifier), str(one.message)] for one in result.get_issues(models.Severity.REQUIRED)]
+    return found if found or result.passed() else [["none", "did not pass"]]
+
+
+print(json.dumps({one: {name: faults(one, name) for name in sys.argv[2].split(",")} for one in sys.argv[3:]}))

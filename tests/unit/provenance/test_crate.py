@@ -76,3 +76,9 @@ def test_a_crate_replaces_nothing(study, tmp_path):
         export(study, tmp_path)
     with pytest.raises(InputError, match=r"no lineage\.json"):
         export(tmp_path / "nowhere", tmp_path / "crate")
+
+
+def test_a_crate_without_data_needs_its_source_again(chain, parts, tmp_path):
+    export(chain[0], tmp_path / "crate")
+    with pytest.raises(InputError, match=r"files of make-table/table are not in this folder; add --set path=PLACE"):
+        rerun(tmp_path / "crate", tmp_path / "again", Order())

@@ -11,7 +11,7 @@ import pytest
 from pydicom import dcmread, dcmwrite
 from pydicom.uid import ImplicitVRLittleEndian
 
-from claimed_med import cli, lineage
+from claimed_med import cli
 from claimed_med.errors import InputError
 from claimed_med.lineage import Record, UnitRecord
 from claimed_med.payload import folder_digest, payload_digest
@@ -243,8 +243,12 @@ def test_the_command_line_traces_and_follows(study, tmp_path, capsys):
     assert cli.main(["lineage", "where-used", payload_digest({}), "--db", db]) == 3
     series = str(dcmread(next((study / "load-folder" / "collection").glob("*.dcm"))).SeriesInstanceUID)
     assert cli.main(["lineage", "where-used", series, "--db", db]) == 0
-    assert "measure-segments" in capsys.readouterr().out
-    assert lineage.read(study / "load-folder" / "collection") is not None
+    followed = capsys.readouterr().out
+    assert "measure-segments" in followed
+    image = str(next((study / "load-folder" / "collection").glob("*.dcm")))
+    for what in ("object", "series", "patient"):
+        assert cli.main(["lineage", "where-used", image, "--of", what, "--db", db]) == 0
+        assert capsys.readouterr().out == followed
 
 
 def test_keyed_names_of_the_same_value_differ_by_kind():

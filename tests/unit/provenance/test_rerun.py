@@ -105,6 +105,11 @@ def test_a_missing_component_is_named_and_nothing_runs(chain, again, monkeypatch
         again(chain[0])
 
 
+def test_another_engine_needs_every_place(chain, again):
+    with pytest.raises(InputError, match=r"add --set path=\.\.\."):
+        again(chain[0], engine="slurm")
+
+
 def test_an_unknown_parameter_is_refused(chain, again):
     with pytest.raises(InputError, match=r"unknown parameter; got nonsense; allowed n_more, path"):
         again(chain[0], given={"nonsense": "1"})

@@ -50,3 +50,8 @@ def test_what_is_no_key_is_said(study, tmp_path, content):
 def test_a_folder_that_no_run_wrote_is_not_signed(tmp_path, key):
     with pytest.raises(InputError, match=r"no lineage\.json"):
         sign.sign(tmp_path, key)
+
+
+def test_a_port_is_not_signed_since_it_holds_a_payload(study, key):
+    with pytest.raises(InputError, match="sign the folder above"):
+        sign.sign(study / "segment-lungs" / "segmentation", key)

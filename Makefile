@@ -5,7 +5,7 @@ STUDY  ?=
 OUT    ?= demo-output
 JOBS   ?= 2
 SYSTEM := dcmtk orthanc orthanc-dicomweb orthanc-gdcm tesseract-ocr
-DEV    := torch,demo,libjpeg,kfp,remote,network,ocr,dev
+DEV    := torch,demo,libjpeg,kfp,remote,network,ocr,serve,dev
 OCR    := rapidocr-onnxruntime==1.4.4  # without its dependencies: it asks for the OpenCV that needs a desktop
 
 .DEFAULT_GOAL := help

@@ -92,6 +92,10 @@ class _LoadFolderOutputs(NamedTuple):
     collection: DicomCollection
     findings: Report
 
+class _LoadModelOutputs(NamedTuple):
+    bundle: ModelBundle
+    decision: Decision
+
 class _LoadObjectsOutputs(NamedTuple):
     collection: DicomCollection
     findings: Report
@@ -520,6 +524,19 @@ def load_folder(*, path: str = '') -> _LoadFolderOutputs:
     Returns:
         collection: All DICOM objects, one file each.
         findings: Counts, volumes with their findings, and every skipped file by digest and reason.
+    """
+    ...
+
+def load_model(*, path: str = '', decision_path: str = '') -> _LoadModelOutputs:
+    """Bring a model and the decision on it into a pipeline.
+
+    Args:
+        path: Folder of a model bundle.
+        decision_path: Folder or file of a decision, from bless-model.
+
+    Returns:
+        bundle: The model.
+        decision: The decision.
     """
     ...
 

@@ -13,7 +13,7 @@ import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -143,7 +143,7 @@ class Dicom:
         """
         service, study, series = split_address(url)
         try:
-            with Archive(service, patience=_PATIENCE) as archive:
+            with Archive(service, patience=_patience()) as archive:
                 archive.retrieve(study, folder)
         except (InputError, OutputError) as error:
             raise ArchiveFailed(WHERE, error.what, got=error.got, do="see to the archive, then ask again") from None
@@ -210,7 +210,7 @@ class Dicom:
             paths.append(folder / f"{uid}.dcm")
             paths[-1].write_bytes(content)
         try:
-            with Archive(url, patience=_PATIENCE) as archive:
+            with Archive(url, patience=_patience()) as archive:
                 require_all(archive.store(paths))
         except (InputError, OutputError) as error:
             raise ArchiveFailed(WHERE, error.what, got=error.got, do="see to the archive, then ask again") from None
@@ -273,6 +273,13 @@ class Dicom:
             "variant": served.variant,
         }
         return Result(told, prediction, objects, record)
+
+
+def _patience() -> Patience:
+    """No more than the request has."""
+    job = current.get()
+    left = _PATIENCE.read_s if job is None else max(1.0, min(_PATIENCE.read_s, job.left_s))
+    return replace(_PATIENCE, read_s=left, connect_s=min(left, _PATIENCE.connect_s))
 
 
 def split_address(url: str) -> tuple[str, str, str]:

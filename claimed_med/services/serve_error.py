@@ -17,7 +17,7 @@ from claimed_med.errors import (
 from claimed_med.execute import explain
 
 WHERE = "serve"
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _MEMORY = re.compile(r"can't allocate memory|out of memory|bad_alloc", re.IGNORECASE)
 
 

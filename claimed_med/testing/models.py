@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,23 @@ def decide(bundle: Path, folder: Path, verdict: str = BLESSED) -> Path:
     }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "decision.json").write_text(json.dumps(decision))
+    return folder
+
+
+def bundle(folder: Path) -> Path:
+    """Write a small classifier with seeded weights."""
+    from claimed_med.testing.serving import classifier
+
+    if folder.is_dir():
+        folder.rmdir()
+    return classifier(folder)
+
+
+def bundle_decision(folder: Path) -> Path:
+    """Write a decision that blesses `bundle`."""
+    made = bundle(folder / "bundle-to-bless")
+    decide(made, folder)
+    shutil.rmtree(made)
     return folder
 
 

@@ -287,6 +287,20 @@ def onnx_model(folder: Path) -> Path:
     return models.onnx_model(folder)
 
 
+def bundle(folder: Path) -> Path:
+    """A model that nobody trained; see `claimed_med.testing.models`."""
+    from claimed_med.testing import models
+
+    return models.bundle(folder)
+
+
+def bundle_decision(folder: Path) -> Path:
+    """A decision that blesses it; see `claimed_med.testing.models`."""
+    from claimed_med.testing import models
+
+    return models.bundle_decision(folder)
+
+
 def deployment(folder: Path) -> Path:
     """Write the report of a deployment; see `claimed_med.testing.models`."""
     from claimed_med.testing import models
@@ -325,6 +339,8 @@ EXAMPLES: dict[str, Callable[[Path], Path]] = {
     "site_places": predictions.site_places,
     "onnx_model": onnx_model,
     "blessed_decision": blessed_decision,
+    "bundle": bundle,
+    "bundle_decision": bundle_decision,
     "deployment": deployment,
     "earlier_deployment": earlier_deployment,
 }

@@ -17,12 +17,12 @@ import orjson
 import pytest
 import requests
 import trustme
-from claimed_med.services.prediction_log import PredictionLog
 from pydicom import dcmread
 
 import claimed_med as cm
 from claimed_med.dicom.web_multipart import boundary_of, parts
 from claimed_med.payload import folder_digest
+from claimed_med.prediction_log import PredictionLog
 from claimed_med.testing import phantoms, xrays
 from claimed_med.testing.models import decide
 from claimed_med.testing.serving import classifier, prepared, refused, serving

@@ -1,0 +1,276 @@
+"""What goes wrong around a server: archives, disk, memory, bombs. It says so, stays up, and serves the others."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import json
+import os
+import resource
+import socket
+import threading
+import time
+
+import psutil
+import pytest
+import requests
+from pydicom import dcmread
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
+
+import claimed_med as cm
+from claimed_med.dicom.file_bytes import file_of
+from claimed_med.dicom.web import Archive
+from claimed_med.prediction_log import PredictionLog
+from claimed_med.testing import xrays
+from claimed_med.testing.models import decide
+from claimed_med.testing.serving import classifier, prepared, serving
+
+LIMITS = ("--max-upload-mib", "128", "--max-megavoxels", "40", "--deadline-s", "60")
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory):
+    """A DICOM radiograph."""
+    folder = tmp_path_factory.mktemp("images")
+    made = xrays.xrays(folder / "pictures", n_patients=1)
+    cm.import_xrays(folder=str(made / "images"), table=str(made / "labels.csv")).images.save(folder / "series")
+    return next((folder / "series").rglob("*.dcm"))
+
+
+@pytest.fixture(scope="module")
+def strange():
+    """Servers that are no archives: one that is silent, one that sends garbage, one that redirects to a third."""
+    asked = []
+
+    class Garbage(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.server.server_port)
+            self.send_response(302 if self.server is redirecting else 200)
+            self.send_header("Location", f"http://127.0.0.1:{third.server_port}{self.path}")
+            self.send_header("Content-Length", "7")
+            self.end_headers()
+            self.wfile.write(b"garbage")
+
+        do_POST = do_GET  # noqa: N815 - as above
+
+        def log_message(self, *_):
+            pass
+
+    garbage, redirecting, third = (http.server.ThreadingHTTPServer(("127.0.0.1", 0), Garbage) for _ in range(3))
+    for one in (garbage, redirecting, third):
+        threading.Thread(target=one.serve_forever, daemon=True).start()
+    silent, closed = socket.create_server(("127.0.0.1", 0)), socket.create_server(("127.0.0.1", 0))
+    ports = {
+        "garbage": garbage.server_port,
+        "redirecting": redirecting.server_port,
+        "third": third.server_port,
+        "silent": silent.getsockname()[1],
+        "down": closed.getsockname()[1],
+    }
+    closed.close()
+    yield ports, asked
+    for one in (garbage, redirecting, third):
+        one.shutdown()
+        one.server_close()
+    silent.close()
+
+
+@pytest.fixture(scope="module")
+def server(strange, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("server")
+    bundle = classifier(folder / "bundle")
+    origins = [
+        word
+        for name, port in strange[0].items()
+        if name != "third"
+        for word in ("--allow-origin", f"http://127.0.0.1:{port}")
+    ]
+    words = ("--decision", str(decide(bundle, folder / "decision")), *LIMITS, *origins)
+    with serving(bundle, folder / "s", *words) as running:
+        yield running
+
+
+def _send(server, body, **headers):
+    head = {"Content-Type": "application/dicom", "Accept": "application/json", **headers}
+    return requests.post(f"{server.url}/v1/models/model:predict", data=body, headers=head, timeout=120)
+
+
+def _fetch(server, port, **headers):
+    body = json.dumps({"url": f"http://127.0.0.1:{port}/dicom-web/studies/1.2.3"})
+    return _send(server, body, **{"Content-Type": "application/json", **headers})
+
+
+def _serves(server):
+    body = json.dumps({"instances": prepared(0).tolist()})
+    return _send(server, body, **{"Content-Type": "application/json"}).status_code == 200
+
+
+@pytest.mark.parametrize("fault", ["down", "garbage", "redirecting"])
+def test_an_archive_that_fails_is_a_bad_gateway(fault, server, strange):
+    ports, asked = strange
+    response = _fetch(server, ports[fault])
+    assert response.status_code == 502, response.text
+    assert str(ports[fault]) not in response.text
+    assert ports["third"] not in asked
+    assert _serves(server)
+
+
+def test_an_archive_that_is_silent_keeps_nobody_else_waiting(server, strange):
+    answers = []
+    ask = functools.partial(_fetch, server, strange[0]["silent"], **{"X-Request-Timeout-S": "3"})
+    thread = threading.Thread(target=lambda: answers.append(ask()))
+    thread.start()
+    assert _serves(server)
+    thread.join()
+    assert answers[0].status_code == 504
+
+
+def test_a_deflated_bomb_is_refused(server, image, tmp_path):
+    header = dcmread(image, stop_before_pixels=True)
+    header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    header.save_as(tmp_path / "plain.dcm")
+    content = (tmp_path / "plain.dcm").read_bytes()
+    body = content[144 + int.from_bytes(content[140:144], "little") :]
+    zeros = b"\xe0\x7f\x10\x00OW\0\0\0\0\0\x0c" + bytes(192 << 20)
+    bomb = file_of(body + zeros, str(DeflatedExplicitVRLittleEndian), header.SOPClassUID, header.SOPInstanceUID)
+    assert len(bomb) < 1 << 20
+    response = _send(server, bomb)
+    assert response.status_code == 413, response.text
+    assert _serves(server)
+
+
+def test_an_image_that_claims_to_be_huge_is_refused_by_its_header(server, image, tmp_path):
+    header = dcmread(image)
+    header.Rows, header.Columns, header.NumberOfFrames = 60_000, 60_000, 1
+    header.save_as(tmp_path / "huge.dcm")
+    response = _send(server, (tmp_path / "huge.dcm").read_bytes())
+    assert response.status_code == 413
+    assert _serves(server)
+
+
+def test_a_stream_without_end_is_cut_off(server):
+    def endless():
+        for _ in range(1 << 20):
+            yield bytes(1 << 20)
+
+    try:
+        status = _send(server, endless()).status_code
+    except requests.ConnectionError:
+        status = 413  # closed while we were sending: the answer may be lost, the refusal is not
+    assert status == 413
+    assert server.lines("request")[-1]["status"] == 413
+    assert _serves(server)
+
+
+def test_a_caller_that_goes_away_is_forgotten(server, strange):
+    body = json.dumps({"url": f"http://127.0.0.1:{strange[0]['silent']}/studies/1.2"}).encode()
+    with socket.create_connection(("127.0.0.1", server.http_port), timeout=30) as connection:
+        head = "POST /v1/models/model:predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        head += f"X-Request-Id: gone\r\nContent-Length: {len(body)}\r\n\r\n"
+        connection.sendall(head.encode() + body)
+        time.sleep(0.5)
+    end = time.monotonic() + 60
+    while not (found := [one for one in server.lines("request") if one["request_id"] == "gone"]):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    assert found[0]["status"] == 499
+    assert _serves(server)
+
+
+def test_a_full_disk_is_said_and_gets_over(server, image):
+    process = server.process.pid
+    small = max(one.stat().st_size for one in server.audit.parent.glob("predictions*")) // 2
+    before = resource.prlimit(process, resource.RLIMIT_FSIZE)
+    resource.prlimit(process, resource.RLIMIT_FSIZE, (small, before[1]))
+    try:
+        upload = _send(server, image.read_bytes() + bytes(small))
+        tensor = _send(server, json.dumps({"instances": prepared(0).tolist()}), **{"Content-Type": "application/json"})
+    finally:
+        resource.prlimit(process, resource.RLIMIT_FSIZE, before)
+    assert upload.status_code == 507
+    assert tensor.status_code == 507
+    assert _serves(server)
+
+
+def test_too_little_memory_fails_one_request_only(server, image, tmp_path):
+    header = dcmread(image)
+    header.Rows = header.Columns = 6000
+    header.PixelData = bytes(6000 * 6000 * header.BitsAllocated // 8)
+    header.save_as(tmp_path / "large.dcm")
+    process = server.process.pid
+    before = resource.prlimit(process, resource.RLIMIT_AS)
+    now = psutil.Process(process).memory_info().vms
+    resource.prlimit(process, resource.RLIMIT_AS, (now + (100 << 20), before[1]))
+    try:
+        response = _send(server, (tmp_path / "large.dcm").read_bytes())
+        others = _serves(server)
+    finally:
+        resource.prlimit(process, resource.RLIMIT_AS, before)
+    assert response.status_code == 503, response.text
+    assert others
+    assert _serves(server)
+
+
+def test_nothing_is_left_behind(server):
+    assert not list((server.audit.parent / "work").rglob("request-*"))
+
+
+@pytest.mark.orthanc
+def test_from_an_archive_into_an_archive(archive_server, image, tmp_path):
+    bundle = classifier(tmp_path / "bundle")
+    study = str(dcmread(image).StudyInstanceUID)
+    origin = archive_server.dicomweb_url.rsplit("/", 1)[0]
+    words = ("--decision", str(decide(bundle, tmp_path / "decision")), "--allow-origin", origin)
+    with Archive(archive_server.dicomweb_url) as archive, serving(bundle, tmp_path / "s", *words) as running:
+        archive.store([image])
+        asked = {"url": f"{archive_server.dicomweb_url}/studies/{study}", "store": archive_server.dicomweb_url}
+        first = requests.post(f"{running.url}/v1/models/model:predict", json=asked, timeout=120)
+        again = requests.post(f"{running.url}/v1/models/model:predict", json=asked, timeout=120)
+        instances = archive.instances(study)
+    assert first.status_code == 200, first.text
+    assert set(first.json()["stored"]) <= set(instances)
+    assert again.json()["stored"] == first.json()["stored"]
+    assert len(instances) == 2
+
+
+@pytest.mark.slow
+def test_minutes_at_twice_the_capacity(tmp_path):
+    """Ten minutes, or CLAIMED_MED_SOAK_S seconds; see benchmarks/bench_serving.py for the figures."""
+    seconds = float(os.environ.get("CLAIMED_MED_SOAK_S", "600"))
+    bundle = classifier(tmp_path / "bundle")
+    words = ("--decision", str(decide(bundle, tmp_path / "decision")), "--max-waiting", "8", "--max-batch", "4")
+    body = json.dumps({"instances": prepared(0).tolist()}).encode()
+    statuses, memory, lock, until = {}, [], threading.Lock(), time.monotonic() + seconds
+
+    def ask():
+        session = requests.Session()
+        while time.monotonic() < until:
+            try:
+                head = {"Content-Type": "application/json"}
+                found = session.post(
+                    f"{running.url}/v1/models/model:predict", data=body, headers=head, timeout=120
+                ).status_code
+            except requests.ConnectionError:
+                found = 0
+            with lock:
+                statuses[found] = statuses.get(found, 0) + 1
+
+    with serving(bundle, tmp_path / "s", *words) as running:
+        threads = [threading.Thread(target=ask) for _ in range(32)]  # far more than fit: 8 wait, 4 are computed
+        for one in threads:
+            one.start()
+        while time.monotonic() < until:
+            memory.append(psutil.Process(running.process.pid).memory_info().rss)
+            time.sleep(min(1.0, seconds / 20))
+        for one in threads:
+            one.join()
+        assert running.stop() == 0
+        unfinished = running.lines("stop")[0]["unfinished"]
+    log = PredictionLog(str(running.log))
+    recorded = sum(log.models().values())
+    log.close()
+    third = len(memory) // 3
+    assert set(statuses) == {200, 429}
+    assert recorded == statuses[200]
+    assert unfinished == 0
+    assert sorted(memory[-third:])[third // 2] < 1.1 * sorted(memory[third : 2 * third])[third // 2]

@@ -4,7 +4,6 @@ BIN    := .venv/bin
 STUDY  ?=
 OUT    ?= demo-output
 JOBS   ?= 2
-<<<<<<< HEAD
 SYSTEM := dcmtk orthanc orthanc-dicomweb orthanc-gdcm postgresql tesseract-ocr
 SYSTEM += slurm-wlm munge default-jre-headless chromium chromium-driver
 DEV    := torch,demo,libjpeg,kfp,remote,network,ocr,map,monitor,provenance,serve,spark,dev
@@ -13,10 +12,6 @@ SYSTEM_CONTAINER := podman buildah runc netavark aardvark-dns iptables uidmap ca
 IMAGE  ?=
 ENGINES ?= $(HOME)/.cache/claimed_med/engines
 ELSEWHERE := container or slurm or airflow or elyra or cwl
-=======
-SYSTEM := dcmtk orthanc orthanc-dicomweb orthanc-gdcm tesseract-ocr
-DEV    := torch,demo,libjpeg,kfp,remote,network,ocr,serve,dev
->>>>>>> serve
 OCR    := rapidocr-onnxruntime==1.4.4  # without its dependencies: it asks for the OpenCV that needs a desktop
 ROC    := roc-validator==0.13.0  # validates crates; in an environment of its own, since it wants an older rich
 

@@ -120,7 +120,7 @@ def show_component(words: list[str]) -> int:
     )
     parser.add_argument(
         "name",
-        help="a component of claimed-med list, a component file, or a de-identification profile (research, strict, a file)",
+        help="a component, a component file, or a de-identification profile (research, strict, a TOML file)",
     )
     parser.add_argument("--json", action="store_true", help="print the contract as JSON")
     arguments = parser.parse_args(words)

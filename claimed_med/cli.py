@@ -120,7 +120,7 @@ def show_component(words: list[str]) -> int:
     )
     parser.add_argument(
         "name",
-        help="a component, a component file, or a de-identification profile (research, strict, a TOML file)",
+        help="a name from claimed-med list, a component file, or a profile: research, strict, FILE.toml",
     )
     parser.add_argument("--json", action="store_true", help="print the contract as JSON")
     arguments = parser.parse_args(words)

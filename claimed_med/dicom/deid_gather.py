@@ -128,17 +128,19 @@ def gather(looks: Iterable[Look], profile: Profile) -> Identifiers:
         profile: What it keeps on purpose is no identifier.
     """
     plan = Plan(profile, "")
-    found = Identifiers()
+    found, places, kept = Identifiers(), Identifiers(), Identifiers()
     for tag, value in sorted({pair for one in looks for pair in one.named}):
         if not tag >> 16 & 1 and plan.action(tag, "") == "K":
-            continue
-        if tag == _BIRTH:
+            kept.add_value(value)
+        elif tag == _BIRTH:
             if profile.dates != "K":
                 found.add_birth_date(value)
         elif tag in _VALUES:
-            found.add_value(value)
+            (found if tag == _PATIENT_ID else places).add_value(value)
         else:
             found.add_name(value)
+    found.words |= places.words - kept.words
+    found.phrases |= places.phrases - kept.phrases - kept.words
     return found
 
 

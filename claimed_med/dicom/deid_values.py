@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from pydicom.charset import convert_encodings, decode_bytes, encode_string
@@ -56,6 +57,7 @@ _METHODS = {
     "clean_descriptors": ("113105", "Clean Descriptors Option"),
 }
 CLEAN_PIXELS = ("113101", "Clean Pixel Data Option")
+_ESCAPE = b"\x1b"
 METHOD, METHOD_TAG = "claimed_med PS3.15 profile ", 0x00120063
 _METHOD_SEQUENCE = 0x00120064
 
@@ -118,13 +120,22 @@ def cleaned(
 
 def decoded(raw: bytes, charset: str) -> tuple[str, list[str]]:
     """Text from bytes, and the Python names of its character sets; what cannot be decoded is replaced."""
+    encodings = list(_encodings(charset))
+    if raw.isascii() and _ESCAPE not in raw:
+        return raw.rstrip(b" \0").decode("ascii"), encodings
     with quiet():
-        encodings = convert_encodings(charset.split("\\") if "\\" in charset else charset or "ISO_IR 6")
         try:
             text = decode_bytes(raw.rstrip(b" \0"), encodings, TEXT_VR_DELIMS)
         except (UnicodeDecodeError, LookupError):
             text = raw.decode("ascii", "replace")
     return text, encodings
+
+
+@lru_cache(maxsize=64)
+def _encodings(charset: str) -> tuple[str, ...]:
+    """Python's names of the character sets that SpecificCharacterSet names."""
+    with quiet():
+        return tuple(convert_encodings(charset.split("\\") if "\\" in charset else charset or "ISO_IR 6"))
 
 
 def _age(raw: bytes, oldest_years: int) -> bytes:

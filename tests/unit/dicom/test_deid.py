@@ -251,6 +251,26 @@ def test_exception_of_a_profile_wins():
     assert made.counts["InstitutionName", "X"] == 1
 
 
+@pytest.mark.parametrize(
+    ("option", "kept"),
+    [
+        ("retain_institution_identity", {"InstitutionName": "WESTLAKE GENERAL"}),
+        ("retain_device_identity", {"StationName": "CT7ROOM", "DeviceSerialNumber": "SN1234567"}),
+        ("retain_uids", {"StudyInstanceUID": "1.2.3.1", "SOPInstanceUID": "1.2.3.4"}),
+        ("retain_longitudinal_full_dates", {"StudyDate": "20111124", "AcquisitionDateTime": "20111124101112.5+0100"}),
+        ("retain_patient_characteristics", {"PatientAge": "090Y", "PatientSex": "M"}),
+        ("clean_descriptors", {"StudyDescription": "HEAD T1 POST", "SeriesDescription": "AX T2 FLAIR 5mm"}),
+    ],
+)
+def test_each_option_keeps_what_it_names_and_nothing_else(option, kept):
+    others = {"StationName": "CT7ROOM", "DeviceSerialNumber": "SN1234567"}
+    _, found = deidentified(as_bytes(subject(**others)), f'name = "one"\noptions = ["{option}"]\nmax_shift_days = 9\n')
+    assert {keyword: str(found.get(keyword)) for keyword in kept} == kept
+    _, basic = deidentified(as_bytes(subject(**others)), 'name = "none"\noptions = []\n')
+    assert not {keyword for keyword, value in kept.items() if str(basic.get(keyword, "")) == value}
+    assert found.PatientID == basic.PatientID != "MRN4711042"
+
+
 def test_show_explains_what_a_profile_does(capsys):
     assert main(["show", "research"]) == 0
     told = capsys.readouterr().out

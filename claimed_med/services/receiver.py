@@ -1,7 +1,7 @@
 """Receive DICOM objects over the network (C-STORE and C-ECHO SCP): each is durable before its sender hears of success.
 
-PDUs are read by this package itself: the general purpose library polls several threads for each association, which
-costs more time per object than the disk does.
+PDUs are read by this package itself, with limits before anything is read. A general library polls several threads for
+each association: with four of them it is half as fast, though it does not wait for the disk (see the benchmark).
 """
 
 from __future__ import annotations

@@ -47,14 +47,14 @@ class Router:
 
     Args:
         book: The rules.
-        home: Folder for objects, runs and state.
+        home: Folder for objects, runs and state; when it is made here, only this user can read it.
 
     Raises:
         InputError: Another router works in this folder, or its state file cannot be used.
     """
 
     def __init__(self, book: RuleBook, home: Path) -> None:
-        home.mkdir(parents=True, exist_ok=True)
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)  # it will hold patients' objects
         self.book, self.home = book, home.resolve()
         self._lock = _locked(self.home / LOCK)
         try:

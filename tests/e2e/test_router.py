@@ -390,6 +390,25 @@ def test_a_study_whose_outcome_could_not_be_written_is_taken_up_again(archive, s
     assert len(archive.instances(uid)) == 4
 
 
+def test_what_arrived_though_its_answer_was_lost_is_not_sent_again(archive, study, tmp_path, monkeypatch):
+    send, lost = router_delivery.Web.send, []
+
+    def send_and_lose(door, objects):
+        outcomes = send(door, objects)
+        if not lost:
+            lost.append(outcomes)
+            raise InputError("test", "the answer is lost")
+        return outcomes
+
+    monkeypatch.setattr(router_delivery.Web, "send", send_and_lose)
+    with running(Router(book(archive.url), tmp_path / "home")) as router:
+        uid = put_all(router, study)
+        wait(router, uid, "stored")
+        (sent,) = router.state.deliveries(uid)
+    assert (sent["stored"], sent["sends"], sent["repeats"]) == (4, 4, 0)
+    assert (tmp_path / "home").stat().st_mode & 0o077 == 0
+
+
 class Forgetful:
     """A destination that says that it took everything, and has nothing."""
 

@@ -29,7 +29,9 @@ REPOSITORY = "claimed-med"
 PIP = "pip==25.3"
 PYTHON = "3.11"  # of the base image
 _LABEL = "org.claimed-med"
-_MADE_OF = ("claimed_med", "datasets", "pipelines", "pyproject.toml", "docker")
+_FOLDERS = ("claimed_med", "datasets", "pipelines")
+_FILES = ("pyproject.toml", "docker/install.sh", "docker/sbom.py", "docker/constraints.txt")
+_MADE_OF = (*_FOLDERS, *_FILES, "docker/*.Dockerfile")
 
 
 def main() -> int:
@@ -72,7 +74,9 @@ def build(name: str, base: str, built: dict[str, str]) -> str:
     below = given["BASE"].rsplit("/", 1)[-1]
     below_id = build(below, base, built) if below in names() else ""
     foundation = f"{repository()}/{below}:latest" if below_id else base or debian()
-    labels = labels_of(name, below_id or identity(foundation))
+    if not (foundation_id := below_id or identity(foundation)):
+        sys.exit(f"docker/build.py: the base image {foundation} is not on this machine; pull it first")
+    labels = labels_of(name, foundation_id)
     labels[f"{_LABEL}.inputs"] = inputs = digest_of(sources(file), labels)
     reference = f"{repository()}/{name}"
     if inspect(f"{reference}:latest", f'{{{{index .Config.Labels "{_LABEL}.inputs"}}}}') != inputs:
@@ -183,9 +187,14 @@ def inspect(reference: str, template: str) -> str:
 
 def sources(file: Path) -> list[Path]:
     """Every file that decides what is in an image: its Dockerfile, the scripts and the library."""
-    folders = [path for folder in ("claimed_med", "datasets", "pipelines") for path in (HOME / folder).rglob("*.*")]
-    mine = [file, HERE / "install.sh", HERE / "sbom.py", HERE / "constraints.txt", HOME / "pyproject.toml"]
-    return sorted([*mine, *(path for path in folders if path.suffix != ".pyc" and path.is_file())])
+    folders = [path for folder in _FOLDERS for path in (HOME / folder).rglob("*.*")]
+    return sorted(
+        [
+            file,
+            *(HOME / name for name in _FILES),
+            *(path for path in folders if path.suffix != ".pyc" and path.is_file()),
+        ]
+    )
 
 
 def digest_of(files: list[Path], labels: dict[str, str]) -> str:

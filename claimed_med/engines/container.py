@@ -56,7 +56,8 @@ class ContainerRunner:
         self._images: dict[str, images.Image] = {}
         self._running = 0
         self._lock = threading.Lock()
-        self._guard = Guard(self.program, self._label)
+        self._work = self.out / f"{PARTIAL}work-{self.name}"
+        self._guard = Guard(self.program, self._label, self._work)
 
     @property
     def is_podman(self) -> bool:
@@ -84,7 +85,7 @@ class ContainerRunner:
         """Run a task in a container; its exit code, negative for a signal."""
         number = next(self._count)
         found = self._image(task.container)
-        work = self.out / f"{PARTIAL}work" / str(number)
+        work = self._work / str(number)
         written = task.folder / f"{PARTIAL}container" if task.component is None else task.folder
         started = lineage.now()
         try:
@@ -107,7 +108,7 @@ class ContainerRunner:
     def close(self) -> None:
         """End every container of this run."""
         self._guard.close(finished=not self._running)
-        shutil.rmtree(self.out / f"{PARTIAL}work", ignore_errors=True)
+        shutil.rmtree(self._work, ignore_errors=True)
         with contextlib.suppress(OSError):  # what a run that failed left there, the next one finds
             (self.out / f"{PARTIAL}scratch").rmdir()
 

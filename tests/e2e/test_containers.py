@@ -358,17 +358,19 @@ def test_segment_and_report_by_container_gives_the_same_seg_and_sr(images, data,
 def test_what_talks_to_an_archive_gives_the_bytes_of_the_plain_process(
     images, archive_server, monkeypatch, data, tmp_path
 ):
-    stored = Archive(archive_server.dicomweb_url).store([data / "ct_head_philips_5mm" / f"I{n}" for n in range(10, 15)])
+    files = sorted(path for path in (data / "mr_t1_siemens_head").rglob("*") if path.is_file())[:5]
+    stored = Archive(archive_server.dicomweb_url).store(files)
     assert {one.status for one in stored} == {"stored"}
-    words = ["run", "fetch-studies", "--url", archive_server.dicomweb_url]
+    asked = {"url": archive_server.dicomweb_url, "query": "ModalitiesInStudy=MR"}
+    words = ["run", "fetch-studies", "--url", asked["url"], "--query", asked["query"]]
     monkeypatch.setenv("CLAIMED_MED_CONTAINER_NETWORK", "host")
 
     @dsl.pipeline(name="fetch")
-    def fetch(url: str):
-        ours("fetch-studies")(url=url).set_caching_options(False)
+    def fetch(url: str, query: str):
+        ours("fetch-studies")(url=url, query=query).set_caching_options(False)
 
     ir = compiled(fetch, tmp_path)
-    code, _ = start(ir, tmp_path / "boxed", url=archive_server.dicomweb_url)
+    code, _ = start(ir, tmp_path / "boxed", **asked)
     assert code == 0, logs(tmp_path / "boxed")
     subprocess.run([sys.executable, "-m", "claimed_med", *words, "--out", str(tmp_path / "free")], check=True)
     boxed, free = (payloads(tmp_path / name) for name in ("boxed/fetch-studies", "free"))
@@ -489,6 +491,7 @@ implementation:
         os.kill(running.pid, signal.SIGKILL)
         running.wait()
         assert wait_for(lambda: name not in names_of_containers())
+        assert wait_for(lambda: not list((tmp_path / "run").glob(".partial-work*")))
     finally:
         running.kill()
         running.wait()

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 PROGRAM = "CLAIMED_MED_AIRFLOW"
 _DATABASE = "airflow.db"
+_LAST_RUN = """
+select task_id, state from task_instance where run_id = (select run_id from dag_run order by id desc limit 1)
+"""
 _SETTINGS = {
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
@@ -70,7 +73,8 @@ class AirflowEngine:
         plan = flatten(pipeline)
         texts = texts_of(pipeline, plan, given)
         home = self.out / ".airflow"
-        (home / "dags").mkdir(parents=True, exist_ok=True)
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)  # its database holds the parameters
+        (home / "dags").mkdir(exist_ok=True)
         write_atomic(home / "dags" / f"{airflow.dag_id(plan)}.py", airflow.render(plan, self.platform))
         environment = {**environment_with_program(), **_SETTINGS, "AIRFLOW_HOME": str(home)}
         environment["AIRFLOW__CORE__DAGS_FOLDER"] = str(home / "dags")
@@ -129,8 +133,7 @@ def _states(database: Path) -> dict[str, str]:
     if not database.is_file():
         return {}
     with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-        last = "select run_id from dag_run order by id desc limit 1"
-        rows = connection.execute(f"select task_id, state from task_instance where run_id = ({last})").fetchall()
+        rows = connection.execute(_LAST_RUN).fetchall()
     return {str(task): str(state) for task, state in rows}
 
 

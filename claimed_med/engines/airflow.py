@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from claimed_med.targets.platform import Platform
 
 PROGRAM = "CLAIMED_MED_AIRFLOW"
+_DATABASE = "airflow.db"
+_LAST_RUN = """
+select task_id, state from task_instance where run_id = (select run_id from dag_run order by id desc limit 1)
+"""
 _SETTINGS = {
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
@@ -69,13 +73,15 @@ class AirflowEngine:
         plan = flatten(pipeline)
         texts = texts_of(pipeline, plan, given)
         home = self.out / ".airflow"
-        (home / "dags").mkdir(parents=True, exist_ok=True)
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)  # its database holds the parameters
+        (home / "dags").mkdir(exist_ok=True)
         write_atomic(home / "dags" / f"{airflow.dag_id(plan)}.py", airflow.render(plan, self.platform))
         environment = {**environment_with_program(), **_SETTINGS, "AIRFLOW_HOME": str(home)}
         environment["AIRFLOW__CORE__DAGS_FOLDER"] = str(home / "dags")
         log = home / "airflow.log"
+        migrate = [] if (home / _DATABASE).is_file() else [["db", "migrate"]]
         with log.open("wb") as stream:
-            for words in (["db", "migrate"], ["dags", "test", airflow.dag_id(plan), "--conf", self._conf(plan, texts)]):
+            for words in (*migrate, ["dags", "test", airflow.dag_id(plan), "--conf", self._conf(plan, texts)]):
                 code = subprocess.run(
                     [program, *words], env=environment, stdout=stream, stderr=stream, cwd=home, check=False
                 ).returncode
@@ -88,7 +94,7 @@ class AirflowEngine:
 
     def _ended(self, plan: Plan, code: int, log: Path) -> int:
         """Report every task; the exit code."""
-        states = _states(log.parent / "airflow.db")
+        states = _states(log.parent / _DATABASE)
         if not states:
             raise EngineError(
                 "airflow", "the DAG was not taken", do=f"see {log.parent.name}/{log.name} in the run folder"
@@ -123,11 +129,11 @@ def _program() -> str:
 
 
 def _states(database: Path) -> dict[str, str]:
-    """Task -> state, out of Airflow's database in the run folder."""
+    """Task -> state of the last run, out of Airflow's database in the run folder."""
     if not database.is_file():
         return {}
     with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-        rows = connection.execute("select task_id, state from task_instance order by start_date").fetchall()
+        rows = connection.execute(_LAST_RUN).fetchall()
     return {str(task): str(state) for task, state in rows}
 
 

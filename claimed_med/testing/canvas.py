@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from claimed_med.testing.elyra import Elyra
 
 ABSENT = "Chromium is absent (make system: chromium)"
+_QUIET = '{"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": true}}'  # asks the user about news
 _READY_S, _POLL_S = 240, 0.5
 # Drives Chromium by its debugging protocol; run by Elyra's Python, which brings the websocket client.
 _DRIVER = """
@@ -58,7 +59,6 @@ async def main():
     while count < int(wanted) and time.time() < end:
         await asyncio.sleep(1)
         count = await run(NODES) or 0
-    await run("document.querySelectorAll('.jp-toast button, .Toastify__close-button').forEach(one => one.click())")
     await asyncio.sleep(2)
     shot = await call("Page.captureScreenshot", format="png")
     with open(target, "wb") as file:
@@ -105,6 +105,9 @@ def _lab(lab: Elyra, root: Path, port: int) -> Iterator[None]:
         f"--port={port}", "--IdentityProvider.token=", "--ServerApp.password=", f"--ServerApp.root_dir={root}",
         "--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     ]  # fmt: skip
+    config = lab.folder / "config" / "labconfig"
+    config.mkdir(exist_ok=True)
+    (config / "page_config.json").write_text(_QUIET)
     with (lab.folder / "lab.log").open("ab") as log:
         process = subprocess.Popen(words, env=lab.environment, cwd=lab.folder, stdout=log, stderr=log)
     try:

@@ -89,6 +89,24 @@ def test_jobs_are_valid_to_the_letter(name, site):
         kubernetes_validate.validate(job, "1.34", strict=True)
 
 
+def _through_argo(document):
+    """A WorkflowTemplate as Argo's own models read and write it: what they do not know is lost."""
+    import json
+
+    from hera.workflows.models import WorkflowTemplate
+
+    made = WorkflowTemplate.model_validate(document)
+    return json.loads(made.model_dump_json(by_alias=True, exclude_none=True, exclude_unset=True))
+
+
+@pytest.mark.parametrize("name", names())
+def test_argo_knows_every_word_of_its_template(name, site):
+    document = yaml.safe_load(render("argo", find(name, ".yaml"), "", site))
+    assert _through_argo(document) == document
+    document["spec"]["templates"][1]["container"]["imagee"] = "x"
+    assert _through_argo(document) != document
+
+
 def test_a_job_without_all_parameters_is_refused(site):
     with pytest.raises(ContractError, match="a Job needs all parameters; got path"):
         render("k8s-job", find(PIPELINE, ".yaml"), "", site)

@@ -7,36 +7,26 @@ from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG, Param
 
 PARAMS = {
-    "run_folder": Param(type="string", description="Folder of this run, where every worker sees it."),
-    "ct_rule": Param(
-        'Modality == "CT" and not ImageType ~ "LOCALIZER"',
-        type="string",
-        description="Which series are given to the body algorithm.",
-    ),
-    "min_slices": Param(3, type="integer", description="Fewest slices of a volume."),
-    "mr_rule": Param(
-        'Modality == "MR" and NumberOfSlices >= 16 and (BodyPartExamined ~ "head|brain" or not BodyPartExamined exists)',
-        type="string",
-        description="Which series are given to the brain network.",
-    ),
-    "path": Param("/data/studies", type="string", description="Folder of DICOM studies, any tree."),
+    'run_folder': Param(type='string', description='Folder of this run, where every worker sees it.'),
+    'ct_rule': Param('Modality == "CT" and not ImageType ~ "LOCALIZER"', type='string', description='Which series are given to the body algorithm.'),
+    'min_slices': Param(3, type='integer', description='Fewest slices of a volume.'),
+    'mr_rule': Param('Modality == "MR" and NumberOfSlices >= 16 and (BodyPartExamined ~ "head|brain" or not BodyPartExamined exists)', type='string', description='Which series are given to the brain network.'),
+    'path': Param('/data/studies', type='string', description='Folder of DICOM studies, any tree.'),
 }
-ENVIRONMENT = {
-    "CLAIMED_MED_ENGINE": "airflow",
-    "RUN_FOLDER": "{{ params.run_folder }}",
-    "PARAMETER_ct_rule": "{{ params.ct_rule }}",
-    "PARAMETER_min_slices": "{{ params.min_slices }}",
-    "PARAMETER_mr_rule": "{{ params.mr_rule }}",
-    "PARAMETER_path": "{{ params.path }}",
-}
+ENVIRONMENT = {'CLAIMED_MED_ENGINE': 'airflow',
+ 'RUN_FOLDER': '{{ params.run_folder }}',
+ 'PARAMETER_ct_rule': '{{ params.ct_rule }}',
+ 'PARAMETER_min_slices': '{{ params.min_slices }}',
+ 'PARAMETER_mr_rule': '{{ params.mr_rule }}',
+ 'PARAMETER_path': '{{ params.path }}'}
 
-with DAG("segment_and_report", schedule=None, catchup=False, params=PARAMS, tags=["claimed-med"]):
+with DAG('segment_and_report', schedule=None, catchup=False, params=PARAMS, tags=['claimed-med']):
     step = {}
 
-    step["load-folder"] = BashOperator(
-        task_id="load-folder",
+    step['load-folder'] = BashOperator(
+        task_id='load-folder',
         bash_command=(
-            "exec claimed-med run load-folder \\\n"
+            'exec claimed-med run load-folder \\\n'
             '  --path "$PARAMETER_path" \\\n'
             '  --collection "$RUN_FOLDER/load-folder/collection" \\\n'
             '  --findings "$RUN_FOLDER/load-folder/findings"\n'
@@ -46,13 +36,13 @@ with DAG("segment_and_report", schedule=None, catchup=False, params=PARAMS, tags
         skip_on_exit_code=99,
     )
 
-    step["check-quality"] = BashOperator(
-        task_id="check-quality",
+    step['check-quality'] = BashOperator(
+        task_id='check-quality',
         bash_command=(
-            "exec claimed-med run check-quality \\\n"
+            'exec claimed-med run check-quality \\\n'
             '  --series "$RUN_FOLDER/load-folder/collection" \\\n'
             '  --min-slices "$PARAMETER_min_slices" \\\n'
-            "  --max-spacing-mm 1000.0 \\\n"
+            '  --max-spacing-mm 1000.0 \\\n'
             '  --checked "$RUN_FOLDER/check-quality/checked" \\\n'
             '  --quality "$RUN_FOLDER/check-quality/quality"\n'
         ),
@@ -60,15 +50,15 @@ with DAG("segment_and_report", schedule=None, catchup=False, params=PARAMS, tags
         append_env=True,
         skip_on_exit_code=99,
     )
-    [step["load-folder"]] >> step["check-quality"]
+    [step['load-folder']] >> step['check-quality']
 
-    step["select-series"] = BashOperator(
-        task_id="select-series",
+    step['select-series'] = BashOperator(
+        task_id='select-series',
         bash_command=(
-            "exec claimed-med run select-series \\\n"
+            'exec claimed-med run select-series \\\n'
             '  --collection "$RUN_FOLDER/check-quality/checked" \\\n'
             '  --rule "$PARAMETER_mr_rule" \\\n'
-            "  --mode all \\\n"
+            '  --mode all \\\n'
             '  --selected "$RUN_FOLDER/select-series/selected" \\\n'
             '  --selection "$RUN_FOLDER/select-series/selection" \\\n'
             '  --n-selected "$RUN_FOLDER/select-series/n_selected"\n'
@@ -77,15 +67,15 @@ with DAG("segment_and_report", schedule=None, catchup=False, params=PARAMS, tags
         append_env=True,
         skip_on_exit_code=99,
     )
-    [step["check-quality"]] >> step["select-series"]
+    [step['check-quality']] >> step['select-series']
 
-    step["select-series-2"] = BashOperator(
-        task_id="select-series-2",
+    step['select-series-2'] = BashOperator(
+        task_id='select-series-2',
         bash_command=(
-            "exec claimed-med run select-series \\\n"
+            'exec claimed-med run select-series \\\n'
             '  --collection "$RUN_FOLDER/check-quality/checked" \\\n'
             '  --rule "$PARAMETER_ct_rule" \\\n'
-            "  --mode all \\\n"
+            '  --mode all \\\n'
             '  --selected "$RUN_FOLDER/select-series-2/selected" \\\n'
             '  --selection "$RUN_FOLDER/select-series-2/selection" \\\n'
             '  --n-selected "$RUN_FOLDER/select-series-2/n_selected"\n'
@@ -94,28 +84,28 @@ with DAG("segment_and_report", schedule=None, catchup=False, params=PARAMS, tags
         append_env=True,
         skip_on_exit_code=99,
     )
-    [step["check-quality"]] >> step["select-series-2"]
+    [step['check-quality']] >> step['select-series-2']
 
-    step["condition-1.segment-brain"] = BashOperator(
-        task_id="condition-1.segment-brain",
+    step['condition-1.segment-brain'] = BashOperator(
+        task_id='condition-1.segment-brain',
         bash_command=(
-            "claimed-med pipeline when 'int(inputs.parameter_values['\"'\"'pipelinechannel--select-series-n_selected'\"'\"']) > 0' pipelinechannel--select-series-n_selected=\"$(cat \"$RUN_FOLDER/select-series/n_selected\")\" || exit $?\n"
-            "exec claimed-med run segment-brain \\\n"
+            'claimed-med pipeline when \'int(inputs.parameter_values[\'"\'"\'pipelinechannel--select-series-n_selected\'"\'"\']) > 0\' pipelinechannel--select-series-n_selected="$(cat "$RUN_FOLDER/select-series/n_selected")" || exit $?\n'
+            'exec claimed-med run segment-brain \\\n'
             '  --series "$RUN_FOLDER/select-series/selected" \\\n'
-            "  --probability 0.5 \\\n"
+            '  --probability 0.5 \\\n'
             '  --segmentation "$RUN_FOLDER/condition-1/segment-brain/segmentation"\n'
         ),
         env=ENVIRONMENT,
         append_env=True,
         skip_on_exit_code=99,
     )
-    [step["select-series"]] >> step["condition-1.segment-brain"]
+    [step['select-series']] >> step['condition-1.segment-brain']
 
-    step["condition-1.measure-segments"] = BashOperator(
-        task_id="condition-1.measure-segments",
+    step['condition-1.measure-segments'] = BashOperator(
+        task_id='condition-1.measure-segments',
         bash_command=(
-            "claimed-med pipeline when 'int(inputs.parameter_values['\"'\"'pipelinechannel--select-series-n_selected'\"'\"']) > 0' pipelinechannel--select-series-n_selected=\"$(cat \"$RUN_FOLDER/select-series/n_selected\")\" || exit $?\n"
-            "exec claimed-med run measure-segments \\\n"
+            'claimed-med pipeline when \'int(inputs.parameter_values[\'"\'"\'pipelinechannel--select-series-n_selected\'"\'"\']) > 0\' pipelinechannel--select-series-n_selected="$(cat "$RUN_FOLDER/select-series/n_selected")" || exit $?\n'
+            'exec claimed-med run measure-segments \\\n'
             '  --series "$RUN_FOLDER/select-series/selected" \\\n'
             '  --segmentation "$RUN_FOLDER/condition-1/segment-brain/segmentation" \\\n'
             '  --measurements "$RUN_FOLDER/condition-1/measure-segments/measurements"\n'
@@ -124,16 +114,16 @@ with DAG("segment_and_report", schedule=None, catchup=False, params=PARAMS, tags
         append_env=True,
         skip_on_exit_code=99,
     )
-    [step["select-series"], step["condition-1.segment-brain"]] >> step["condition-1.measure-segments"]
+    [step['select-series'], step['condition-1.segment-brain']] >> step['condition-1.measure-segments']
 
-    step["condition-1.render-overview"] = BashOperator(
-        task_id="condition-1.render-overview",
+    step['condition-1.render-overview'] = BashOperator(
+        task_id='condition-1.render-overview',
         bash_command=(
-            "claimed-med pipeline when 'int(inputs.parameter_values['\"'\"'pipelinechannel--select-series-n_selected'\"'\"']) > 0' pipelinechannel--select-series-n_selected=\"$(cat \"$RUN_FOLDER/select-series/n_selected\")\" || exit $?\n"
-            "exec claimed-med run render-overview \\\n"
+            'claimed-med pipeline when \'int(inputs.parameter_values[\'"\'"\'pipelinechannel--select-series-n_selected\'"\'"\']) > 0\' pipelinechannel--select-series-n_selected="$(cat "$RUN_FOLDER/select-series/n_selected")" || exit $?\n'
+            'exec claimed-med run render-overview \\\n'
             '  --series "$RUN_FOLDER/select-series/selected" \\\n'
             '  --segmentation "$RUN_FOLDER/condition-1/segment-brain/segmentation" \\\n'
-            "  --n-tiles 12 \\\n"
+            '  --n-tiles 12 \\\n'
             '  --picture "$RUN_FOLDER/condition-1/render-overview/picture" \\\n'
             '  --capture "$RUN_FOLDER/condition-1/render-overview/capture"\n'
         ),
@@ -141,13 +131,13 @@ with DAG("segment_and_report", schedule=None, catchup=False, params=PARAMS, tags
         append_env=True,
         skip_on_exit_code=99,
     )
-    [step["select-series"], step["condition-1.segment-brain"]] >> step["condition-1.render-overview"]
+    [step['select-series'], step['condition-1.segment-brain']] >> step['condition-1.render-overview']
 
-    step["condition-1.validate-objects"] = BashOperator(
-        task_id="condition-1.validate-objects",
+    step['condition-1.validate-objects'] = BashOperator(
+        task_id='condition-1.validate-objects',
         bash_command=(
-            "claimed-med pipeline when 'int(inputs.parameter_values['\"'\"'pipelinechannel--select-series-n_selected'\"'\"']) > 0' pipelinechannel--select-series-n_selected=\"$(cat \"$RUN_FOLDER/select-series/n_selected\")\" || exit $?\n"
-            "exec claimed-med run validate-objects \\\n"
+            'claimed-med pipeline when \'int(inputs.parameter_values[\'"\'"\'pipelinechannel--select-series-n_selected\'"\'"\']) > 0\' pipelinechannel--select-series-n_selected="$(cat "$RUN_FOLDER/select-series/n_selected")" || exit $?\n'
+            'exec claimed-med run validate-objects \\\n'
             '  --series "$RUN_FOLDER/select-series/selected" \\\n'
             '  --segmentation "$RUN_FOLDER/condition-1/segment-brain/segmentation" \\\n'
             '  --measurements "$RUN_FOLDER/condition-1/measure-segments/measurements" \\\n'
@@ -158,34 +148,29 @@ with DAG("segment_and_report", schedule=None, catchup=False, params=PARAMS, tags
         append_env=True,
         skip_on_exit_code=99,
     )
-    [
-        step["select-series"],
-        step["condition-1.measure-segments"],
-        step["condition-1.render-overview"],
-        step["condition-1.segment-brain"],
-    ] >> step["condition-1.validate-objects"]
+    [step['select-series'], step['condition-1.measure-segments'], step['condition-1.render-overview'], step['condition-1.segment-brain']] >> step['condition-1.validate-objects']
 
-    step["condition-2.segment-body"] = BashOperator(
-        task_id="condition-2.segment-body",
+    step['condition-2.segment-body'] = BashOperator(
+        task_id='condition-2.segment-body',
         bash_command=(
-            "claimed-med pipeline when 'int(inputs.parameter_values['\"'\"'pipelinechannel--select-series-2-n_selected'\"'\"']) > 0' pipelinechannel--select-series-2-n_selected=\"$(cat \"$RUN_FOLDER/select-series-2/n_selected\")\" || exit $?\n"
-            "exec claimed-med run segment-body \\\n"
+            'claimed-med pipeline when \'int(inputs.parameter_values[\'"\'"\'pipelinechannel--select-series-2-n_selected\'"\'"\']) > 0\' pipelinechannel--select-series-2-n_selected="$(cat "$RUN_FOLDER/select-series-2/n_selected")" || exit $?\n'
+            'exec claimed-med run segment-body \\\n'
             '  --series "$RUN_FOLDER/select-series-2/selected" \\\n'
-            "  --threshold-hu -300.0 \\\n"
-            "  --table-mm 10.0 \\\n"
+            '  --threshold-hu -300.0 \\\n'
+            '  --table-mm 10.0 \\\n'
             '  --segmentation "$RUN_FOLDER/condition-2/segment-body/segmentation"\n'
         ),
         env=ENVIRONMENT,
         append_env=True,
         skip_on_exit_code=99,
     )
-    [step["select-series-2"]] >> step["condition-2.segment-body"]
+    [step['select-series-2']] >> step['condition-2.segment-body']
 
-    step["condition-2.measure-segments-2"] = BashOperator(
-        task_id="condition-2.measure-segments-2",
+    step['condition-2.measure-segments-2'] = BashOperator(
+        task_id='condition-2.measure-segments-2',
         bash_command=(
-            "claimed-med pipeline when 'int(inputs.parameter_values['\"'\"'pipelinechannel--select-series-2-n_selected'\"'\"']) > 0' pipelinechannel--select-series-2-n_selected=\"$(cat \"$RUN_FOLDER/select-series-2/n_selected\")\" || exit $?\n"
-            "exec claimed-med run measure-segments \\\n"
+            'claimed-med pipeline when \'int(inputs.parameter_values[\'"\'"\'pipelinechannel--select-series-2-n_selected\'"\'"\']) > 0\' pipelinechannel--select-series-2-n_selected="$(cat "$RUN_FOLDER/select-series-2/n_selected")" || exit $?\n'
+            'exec claimed-med run measure-segments \\\n'
             '  --series "$RUN_FOLDER/select-series-2/selected" \\\n'
             '  --segmentation "$RUN_FOLDER/condition-2/segment-body/segmentation" \\\n'
             '  --measurements "$RUN_FOLDER/condition-2/measure-segments-2/measurements"\n'
@@ -194,16 +179,16 @@ with DAG("segment_and_report", schedule=None, catchup=False, params=PARAMS, tags
         append_env=True,
         skip_on_exit_code=99,
     )
-    [step["select-series-2"], step["condition-2.segment-body"]] >> step["condition-2.measure-segments-2"]
+    [step['select-series-2'], step['condition-2.segment-body']] >> step['condition-2.measure-segments-2']
 
-    step["condition-2.render-overview-2"] = BashOperator(
-        task_id="condition-2.render-overview-2",
+    step['condition-2.render-overview-2'] = BashOperator(
+        task_id='condition-2.render-overview-2',
         bash_command=(
-            "claimed-med pipeline when 'int(inputs.parameter_values['\"'\"'pipelinechannel--select-series-2-n_selected'\"'\"']) > 0' pipelinechannel--select-series-2-n_selected=\"$(cat \"$RUN_FOLDER/select-series-2/n_selected\")\" || exit $?\n"
-            "exec claimed-med run render-overview \\\n"
+            'claimed-med pipeline when \'int(inputs.parameter_values[\'"\'"\'pipelinechannel--select-series-2-n_selected\'"\'"\']) > 0\' pipelinechannel--select-series-2-n_selected="$(cat "$RUN_FOLDER/select-series-2/n_selected")" || exit $?\n'
+            'exec claimed-med run render-overview \\\n'
             '  --series "$RUN_FOLDER/select-series-2/selected" \\\n'
             '  --segmentation "$RUN_FOLDER/condition-2/segment-body/segmentation" \\\n'
-            "  --n-tiles 12 \\\n"
+            '  --n-tiles 12 \\\n'
             '  --picture "$RUN_FOLDER/condition-2/render-overview-2/picture" \\\n'
             '  --capture "$RUN_FOLDER/condition-2/render-overview-2/capture"\n'
         ),
@@ -211,13 +196,13 @@ with DAG("segment_and_report", schedule=None, catchup=False, params=PARAMS, tags
         append_env=True,
         skip_on_exit_code=99,
     )
-    [step["select-series-2"], step["condition-2.segment-body"]] >> step["condition-2.render-overview-2"]
+    [step['select-series-2'], step['condition-2.segment-body']] >> step['condition-2.render-overview-2']
 
-    step["condition-2.validate-objects-2"] = BashOperator(
-        task_id="condition-2.validate-objects-2",
+    step['condition-2.validate-objects-2'] = BashOperator(
+        task_id='condition-2.validate-objects-2',
         bash_command=(
-            "claimed-med pipeline when 'int(inputs.parameter_values['\"'\"'pipelinechannel--select-series-2-n_selected'\"'\"']) > 0' pipelinechannel--select-series-2-n_selected=\"$(cat \"$RUN_FOLDER/select-series-2/n_selected\")\" || exit $?\n"
-            "exec claimed-med run validate-objects \\\n"
+            'claimed-med pipeline when \'int(inputs.parameter_values[\'"\'"\'pipelinechannel--select-series-2-n_selected\'"\'"\']) > 0\' pipelinechannel--select-series-2-n_selected="$(cat "$RUN_FOLDER/select-series-2/n_selected")" || exit $?\n'
+            'exec claimed-med run validate-objects \\\n'
             '  --series "$RUN_FOLDER/select-series-2/selected" \\\n'
             '  --segmentation "$RUN_FOLDER/condition-2/segment-body/segmentation" \\\n'
             '  --measurements "$RUN_FOLDER/condition-2/measure-segments-2/measurements" \\\n'
@@ -228,9 +213,4 @@ with DAG("segment_and_report", schedule=None, catchup=False, params=PARAMS, tags
         append_env=True,
         skip_on_exit_code=99,
     )
-    [
-        step["select-series-2"],
-        step["condition-2.measure-segments-2"],
-        step["condition-2.render-overview-2"],
-        step["condition-2.segment-body"],
-    ] >> step["condition-2.validate-objects-2"]
+    [step['select-series-2'], step['condition-2.measure-segments-2'], step['condition-2.render-overview-2'], step['condition-2.segment-body']] >> step['condition-2.validate-objects-2']

@@ -54,7 +54,7 @@ send() {  # ROLE STEP AFTER ALWAYS RETRIES WAIT-FOR-JOBS SCRIPT OPTION...: print
         printf 'role=%s step=%s after=%q always=%s retries=%s\n' "$role" "$step" "$after" "$always" "$retries"
         echo "$script"
         echo "$job"
-    } | sbatch --parsable --job-name="$step" --chdir="$RUN_FOLDER" --open-mode=append \
+    } | sbatch --parsable --export=ALL --job-name="$step" --chdir="$RUN_FOLDER" --open-mode=append \
         ${wait:+--dependency="$kind$wait"} --kill-on-invalid-dep=yes "$@"
 }
 submit() {  # STEP AFTER ALWAYS RETRIES OPTION... < script

@@ -21,7 +21,7 @@ COMMANDS = {
     "show": ("cli:show_component", "show one component's contract"),
     "run": ("run:main", "run one component on folders"),
     "pipeline": ("pipeline_cli:main", "list, show, run or compile a pipeline"),
-    "lineage": ("provenance.cli:main", "show where an output came from; verify that nothing changed"),
+    "lineage": ("provenance.cli:main", "where it came from and what it was used for; verify, run again, sign, export"),
     "net": ("net_cli:main", "send, query, retrieve and receive over the DICOM network"),
     "manifest": ("manifest_cli:main", "print the Kubernetes manifest of a training job"),
     "data": ("data:main", "list, make, fetch or locate data sets"),

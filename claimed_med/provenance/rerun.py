@@ -135,7 +135,7 @@ def _reused(folder: Path, run: runfile.RunFile, records: Mapping[str, lineage.Re
                 do=f"add {', '.join(f'--set {name}=PLACE' for name in sorted(set(run.withheld) - given))}",
             )
     if reused and order.engine not in _HERE:
-        wanted = ", ".join(f"--set {name}=..." for name in sorted(set(run.withheld) - given))
+        wanted = ", ".join(f"--set {name}=PLACE" for name in sorted(set(run.withheld) - given))
         raise InputError("lineage rerun", "another engine cannot take tasks from a run folder", do=f"add {wanted}")
     return reused
 

@@ -20,6 +20,7 @@ from claimed_med.provenance.index import build
 from claimed_med.provenance.lookup import trace, where_used
 from claimed_med.provenance.rows import rows_of
 from claimed_med.provenance.store import connected
+from claimed_med.provenance.verify import verify
 from claimed_med.secret import keyed_hash, pseudonym
 from claimed_med.testing import phantoms, postgres
 
@@ -125,6 +126,7 @@ def test_a_border_is_crossed_by_who_has_the_secret(study, tmp_path, monkeypatch)
     monkeypatch.setenv("CLAIMED_MED_SECRET", "a secret of more than sixteen bytes")
     words = ["run", "deidentify-dicom", "--files", str(study / "load-folder" / "collection")]
     assert cli.main([*words, "--out", str(study / "deid")]) == 0
+    assert verify(study)[1] == []
     words = ["run", "segment-lungs", "--series", str(study / "deid" / "deidentified")]
     assert cli.main([*words, "--out", str(study / "research")]) == 0
     build([study], str(tmp_path / "i"))

@@ -23,12 +23,8 @@ COMMANDS = {
     "show": ("cli:show_component", "show one component's contract"),
     "run": ("run:main", "run one component on folders"),
     "pipeline": ("pipeline_cli:main", "list, show, run or compile a pipeline"),
-<<<<<<< HEAD
-    "lineage": ("provenance.cli:main", "show where an output came from; verify that nothing changed"),
-    "serve": ("services.server:main", "serve a blessed model: V1, Open Inference Protocol v2, DICOM"),
-=======
     "lineage": ("provenance.cli:main", "where it came from and what it was used for; verify, run again, sign, export"),
->>>>>>> prov
+    "serve": ("services.server:main", "serve a blessed model: V1, Open Inference Protocol v2, DICOM"),
     "net": ("net_cli:main", "send, query, retrieve and receive over the DICOM network"),
     "monitor": ("services.monitor_cli:main", "show the page of deployed models"),
     "manifest": ("manifest_cli:main", "print the Kubernetes manifest of a training job"),

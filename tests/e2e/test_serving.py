@@ -25,7 +25,7 @@ from claimed_med.payload import folder_digest
 from claimed_med.services.prediction_log import PredictionLog
 from claimed_med.testing import phantoms, xrays
 from claimed_med.testing.models import decide
-from claimed_med.testing.serving import classifier, prepared, refused, serving
+from claimed_med.testing.serving import classifier, prepared, refused, segmenter, serving
 
 TOKEN = "a-token-of-many-letters"  # noqa: S105 - of a test
 PLANTED = "PLANTEDSURNAME"
@@ -456,6 +456,27 @@ def test_tokens_are_asked_for(model, tmp_path):
     assert answer.outputs
     assert callers == {"pacs"}
     assert TOKEN not in running.audit.read_text() + running.output.read_text()
+
+
+def test_a_segmentation_is_the_component_to_the_byte_by_every_face(tmp_path):
+    from kserve.protocol.infer_type import InferInput, InferRequest, InferResponse
+
+    bundle = segmenter(tmp_path / "bundle")
+    phantoms.write("chest_ct", tmp_path / "ct")
+    expected = cm.segment_volumes(cm.DicomSeries(tmp_path / "ct"), cm.ModelBundle(bundle)).save(tmp_path / "expected")
+    volume = cm.DicomSeries(tmp_path / "ct").load().volume()
+    uploads = [("file", path.read_bytes()) for path in sorted((tmp_path / "ct").rglob("*.dcm"))]
+    decision = decide(bundle, tmp_path / "decision")
+    with serving(bundle, tmp_path / "s", "--decision", str(decision)) as running:
+        told, (found,) = _parts(requests.post(f"{running.url}/v1/models/model:predict", files=uploads, timeout=300))
+        spacing = ",".join(map(str, volume.spacing))
+        one = InferInput("pixels", list(volume.shape), "FP32", parameters={"spacing_mm": spacing})
+        one.set_data_from_numpy(np.asarray(volume.array, dtype=np.float32))
+        answer = InferResponse.from_grpc(_stub(running.grpc_port).ModelInfer(InferRequest("model", [one]).to_grpc()))
+    (labels,) = (one.as_numpy() for one in answer.outputs)
+    assert found == (expected / "segmentation.dcm").read_bytes()
+    voxels = float((labels > 0).sum()) * float(np.prod(volume.spacing)) / 1000
+    assert told["predictions"][0]["probabilities"]["lung"] == pytest.approx(voxels)
 
 
 def test_other_addresses_need_proof(model, tmp_path):

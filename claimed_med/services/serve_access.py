@@ -38,6 +38,7 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 _HEALTH = ("/v2/health/live", "/v2/health/ready")
 _OPEN = frozenset({"/", *_HEALTH})
+BODIES = 2  # so many of the largest bodies may be in memory at once
 _MOST_SECONDS = "x-request-timeout-s"
 
 
@@ -60,7 +61,7 @@ class Door:
         self.options, self.audit = options, audit
         self.tokens: Mapping[str, str] = options.tokens
         self.is_ready, self.is_draining = False, False
-        self.n_inside = 0
+        self.n_inside, self.n_bytes = 0, 0
         self.most_inside = options.max_waiting + options.max_batch + options.n_dicom
 
     def caller(self, authorization: str, certificate: str = "") -> str:
@@ -78,8 +79,11 @@ class Door:
             raise NoToken(WHERE, "no token, or an unknown one", do="send Authorization: Bearer TOKEN")
         return found[0]
 
-    def enter(self) -> None:
+    def enter(self, size: int = 0) -> None:
         """Let one in.
+
+        Args:
+            size: Bytes of memory that its body will take; 0 for a body that goes to the disk.
 
         Raises:
             Draining: The server stops.
@@ -89,12 +93,16 @@ class Door:
             raise Draining(WHERE, "the server stops", do="ask another one")
         if self.n_inside >= self.most_inside:
             raise Busy(WHERE, "the queue is full", got=f"{self.n_inside} requests", do="try again later")
+        if size and self.n_bytes and self.n_bytes + size > BODIES * self.options.max_upload:
+            raise Busy(WHERE, "the bodies of other requests fill the memory", do="try again later")
         self.n_inside += 1
+        self.n_bytes += size
         serve_metrics.IN_FLIGHT.set(self.n_inside)
 
-    def leave(self, job: Job, status: int) -> None:
-        """Let one out, and write the line about it."""
+    def leave(self, job: Job, status: int, size: int = 0) -> None:
+        """Let one out, and write the line about it; arguments as of `enter` and `note`."""
         self.n_inside -= 1
+        self.n_bytes -= size
         serve_metrics.IN_FLIGHT.set(self.n_inside)
         self.note(job, status)
 
@@ -139,11 +147,12 @@ class Guard:
         job = Job(_route(scope["path"], headers), time.monotonic() + _seconds(headers, options.deadline_s))
         job.request_id = serve_job.request_id(headers.get("x-request-id", ""))
         answer = _Answer(send, job)
-        inside = False
+        inside, size = False, 0
         try:
             self._check(scope, headers, job)
             if scope["method"] == "POST":
-                self.door.enter()
+                size = 0 if job.route == "dicom" else int(headers.get("content-length", options.max_upload))
+                self.door.enter(size)
                 inside = True
             serve_job.current.set(job)
             with span(f"{scope['method']} {job.route}", headers, route=job.route):
@@ -152,7 +161,7 @@ class Guard:
             await answer.refuse(understood(error))
         finally:
             if inside:
-                self.door.leave(job, answer.status)
+                self.door.leave(job, answer.status, size)
             elif scope["path"] != "/metrics" or answer.status != 200:
                 self.door.note(job, answer.status)
 

@@ -26,6 +26,7 @@ from claimed_med.services.serve_job import Job
 from claimed_med.services.serve_record import Recorder
 from claimed_med.services.serve_tensor import Tensors, wait_for
 
+_LARGE = 1 << 20
 LENGTH = "inference-header-content-length"
 _KEYS = ("name", "shape", "datatype", "data")
 DICOM, JSON = "application/dicom", "application/json"
@@ -75,7 +76,7 @@ class Face:
         job = _job()
         if job.route == "dicom":
             return await self._dicom(request, Asked(store=request.query_params.get("store", "")), None)
-        content = _json(await _body(request))
+        content = await _parsed(await _body(request))
         if "url" in content:
             job.route = "dicom"
             return await self._dicom(request, _asked(content), None)
@@ -89,7 +90,7 @@ class Face:
         method = request.query_params.get("method", "")
         if kind == DICOM or kind.startswith("multipart/"):
             return await self._dicom(request, Asked(store=request.query_params.get("store", "")), method)
-        content = _json(await _body(request))
+        content = await _parsed(await _body(request))
         method = str(content.get("method", method))
         if "url" in content:
             return await self._dicom(request, _asked(content), method)
@@ -241,6 +242,11 @@ def _answer(told: dict[str, Any], objects: dict[str, bytes], *, accept: str) -> 
     )
     kind = f'multipart/related; type="{JSON}"; boundary={boundary}'
     return Response(body + b"--" + boundary.encode() + b"--\r\n", media_type=kind)
+
+
+async def _parsed(body: bytes) -> dict[str, Any]:
+    """The JSON of a body; a large one in a thread, so that others are heard meanwhile."""
+    return await asyncio.to_thread(_json, body) if len(body) > _LARGE else _json(body)
 
 
 def _asked(content: dict[str, Any]) -> Asked:

@@ -179,6 +179,11 @@ class Served:
         else:
             bundle.label_voxels(np.zeros(shape[1:], dtype=np.float32), (1.0,) * bundle.dims)
 
+    def publish(self, value: int) -> None:
+        """Say in the metrics that it is served (1), or not any more (0)."""
+        state = NONE if self.blessing.override else self.blessing.state
+        serve_metrics.MODEL.labels(self.name, self.digest, self.variant, state, self.bundle.task).set(value)
+
     def close(self) -> None:
         """Remove the copy."""
         shutil.rmtree(self.folder.parent, ignore_errors=True)
@@ -218,8 +223,7 @@ def load(source: Source, name: str, variant: str, lane: Lane, work: Path) -> Ser
         raise ModelError(
             WHERE, "the bundle cannot be run", got=type(error).__name__, do="train or fetch it again"
         ) from None
-    labels = (name, served.digest, variant, NONE if blessing.override else blessing.state, bundle.task)
-    serve_metrics.MODEL.labels(*labels).set(1)
+    served.publish(1)
     return served
 
 

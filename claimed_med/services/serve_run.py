@@ -185,6 +185,11 @@ class Server(ModelServer):
             self.audit.write("swap", {"outcome": "refused", "text": str(understood(error))})
             return
         serve_metrics.SWAPS.labels("done").inc()
+        for served, value in [
+            *((one, 0) for one in before.every()),
+            *((one, 1) for one in self.tensors.models.every()),
+        ]:
+            served.publish(value)
         old = {one.digest for one in before.every()} - {one.digest for one in self.tensors.models.every()}
         self.audit.write("swap", {"outcome": "done", "removed": sorted(old), **self._served()})
         await self._until_unused(before)

@@ -66,6 +66,25 @@ def classifier(folder: Path, *, size: int = 64, seed: int = 0) -> Path:
     return ModelBundle(bundle).save(folder)
 
 
+def segmenter(folder: Path) -> Path:
+    """Write the bundle of a small segmenter of CT with seeded weights that nobody trained."""
+    import torch
+
+    from claimed_med.handles import ModelBundle
+    from claimed_med.models import networks, recipe
+    from claimed_med.models.bundle import Bundle
+    from claimed_med.models.prepare import size_of
+
+    told = recipe.load("segmenter_small")
+    size = size_of(told)
+    made = networks.definition(told.network, task="segmentation", dims=3, n_channels=1, n_classes=2, size=size)
+    torch.manual_seed(0)
+    weights = dict(networks.build(made).state_dict())
+    kind = {"category": ["123037004", "SCT", "Anatomical Structure"], "kind": ["39607008", "SCT", "Lung"]}
+    lung = {"label": "lung", **kind}
+    return ModelBundle(Bundle(["lung"], "", 0.5, told, made, weights, data={"segments": [lung]})).save(folder)
+
+
 @dataclass
 class Running:
     """A server that runs.

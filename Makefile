@@ -24,10 +24,10 @@ demo: .venv/.demo ## run the main job on a made study, or on yours: make demo ST
 	echo "  $(BIN)/claimed-med lineage show FILE"; echo "  $(BIN)/claimed-med lineage verify $(OUT)"
 
 test: .venv/.dev ## run all tests but the slow ones
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not slow and not gpu and not container and not orthanc and not slurm"
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not slow and not gpu and not container and not slurm"
 
 soak: .venv/.dev ## run the slow tests too
-	$(BIN)/python -m pytest -m "not gpu and not container and not orthanc and not slurm"
+	$(BIN)/python -m pytest -m "not gpu and not container and not slurm"
 
 check: .venv/.dev ## lint, format, types, import layers, generated files up to date
 	$(BIN)/ruff check .

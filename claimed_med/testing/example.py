@@ -108,7 +108,7 @@ def needs_server(component: Component) -> bool:
 
 def _served(value: Any) -> Any:
     """The value of a setting; what starts with @ stands for a server that is started now."""
-    if value not in {"@dicomweb", "@dimse", "@study"}:
+    if not isinstance(value, str) or value not in {"@dicomweb", "@dimse", "@study"}:
         return value
     server, study = _server()
     return {

@@ -4,11 +4,12 @@ import pytest
 
 import claimed_med as cm
 from claimed_med.errors import InputError, ModelError
+from claimed_med.testing import phantoms
 
 
 @pytest.fixture(scope="module")
-def model(example):
-    return str(example("onnx_model"))
+def model(tmp_path_factory):
+    return str(phantoms.write("onnx_model", tmp_path_factory.mktemp("onnx")))
 
 
 def test_a_model_of_another_library_goes_the_same_way(model, radiographs):

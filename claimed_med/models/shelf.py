@@ -81,7 +81,7 @@ class Shelf:
                 do="prepare smaller images, or set CLAIMED_MED_SCRATCH to a larger disk",
             )
         told = f"{self._where}: {needed / 2**30:.1f} GiB of images do not fit into memory and are kept in a file"
-        print(told, file=sys.stderr, flush=True)
+        sys.stderr.write(f"{told}\n")
         self._file = tempfile.TemporaryFile(dir=place)  # noqa: SIM115 - lives as long as the images
 
     def _put(self, one: Any) -> Any:

@@ -49,7 +49,8 @@ def import_onnx(
     from claimed_med.models.prepare import size_of
 
     place = Path(path) if path else None
-    files = [] if place is None else sorted(place.glob("*.onnx")) if place.is_dir() else [place]
+    files = sorted(place.glob("*.onnx")) if place is not None and place.is_dir() else []
+    files = [place] if place is not None and place.is_file() else files
     if len(files) != 1:
         raise InputError("import-onnx", "needs exactly one ONNX file", got=len(files), do="set --path")
     score_class = positive or (classes[-1] if classes else "")

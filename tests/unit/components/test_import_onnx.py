@@ -4,11 +4,12 @@ import pytest
 
 import claimed_med as cm
 from claimed_med.errors import InputError, ModelError
+from claimed_med.testing import phantoms
 
 
 @pytest.fixture(scope="module")
-def model(example):
-    return str(example("onnx_model"))
+def model(tmp_path_factory):
+    return str(phantoms.write("onnx_model", tmp_path_factory.mktemp("onnx")))
 
 
 def test_a_model_of_another_library_goes_the_same_way(model, radiographs):
@@ -28,7 +29,7 @@ def test_a_model_of_another_library_goes_the_same_way(model, radiographs):
         ({"classes": ["a"]}, InputError, "two or more classes"),
         ({"classes": ["a", "b"], "positive": "c"}, InputError, "positive one among them"),
         ({"classes": ["a", "b", "c"]}, ModelError, "another number of classes"),
-        ({"classes": ["a", "b"], "path": "/nowhere"}, InputError, ""),
+        ({"classes": ["a", "b"], "path": "/nowhere"}, InputError, "path does not exist"),
     ],
 )
 def test_what_does_not_fit_is_said(model, options, error, told):

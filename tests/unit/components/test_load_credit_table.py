@@ -4,6 +4,7 @@ import pytest
 
 import claimed_med as cm
 from claimed_med.errors import InputError
+from claimed_med.testing import phantoms
 
 
 def test_rows_keep_the_order_of_the_file(data):
@@ -15,8 +16,8 @@ def test_rows_keep_the_order_of_the_file(data):
     assert table["y"].sum() == 700
 
 
-def test_a_folder_with_one_table_is_taken(example):
-    assert len(cm.load_credit_table(path=str(example("credit"))).load()) > 0
+def test_a_folder_with_one_table_is_taken(tmp_path):
+    assert len(cm.load_credit_table(path=str(phantoms.write("credit", tmp_path))).load()) > 0
 
 
 @pytest.mark.parametrize("content", ["", "1 2 3\n", "x " * 20 + "1\n"])

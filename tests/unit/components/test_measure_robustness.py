@@ -7,7 +7,7 @@ from claimed_med.errors import ContractError
 from claimed_med.trust.attack import EPSILONS
 from claimed_med.trust.corruption import CORRUPTIONS
 
-FEW = {"n_images": 8, "n_bootstrap": 100, "subset": ""}
+FEW = {"n_images": 4, "n_bootstrap": 100, "subset": ""}
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ _TERMS = frozenset(
     pname datetime uidref scoord scoord3d tcoord composite waveform container contains has obs acq context properties
     concept inferred selected separate continuous final partial complete verified unverified original derived primary
     secondary axial localizer monochrome palette rgb ybr binary fractional labelmap closed planar manual automatic
+    headneck chestabdomen abdomenpelvis chestabdpelvis wholebody cspine tspine lspine ctspine tlspine lsspine extremity
     semiautomatic point multipoint polyline circle ellipse ellipsoid polygon helical static magnitude resampled mixed
     """.split()
 )

@@ -96,7 +96,7 @@ def _expected(dataset: Dataset) -> str:
     annotated = text(dataset, "BurnedInAnnotation")
     derived = "DERIVED" in kind and annotated != "NO" and modality != "SM"
     reasons = {
-        "secondary capture": text(dataset, "SOPClassUID").startswith(_SECONDARY_CAPTURE)
+        "secondary capture": f"{text(dataset, 'SOPClassUID')}.".startswith(f"{_SECONDARY_CAPTURE}.")
         or bool(text(dataset, "ConversionType")),
         f"modality {modality or 'unknown'}": modality in ALWAYS or not modality,
         "slide label": modality == "SM" and ("LABEL" in kind or "OVERVIEW" in kind),

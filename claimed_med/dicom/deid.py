@@ -20,6 +20,7 @@ from claimed_med.dicom.deid_content import CONTENT_SEQUENCES, ContentRules
 from claimed_med.dicom.deid_leaf import Leaves, is_valid, kind_of
 from claimed_med.dicom.deid_profile import Plan, Profile
 from claimed_med.dicom.elements import (
+    DICOMDIR,
     PIXEL_DATA,
     Element,
     Encoding,
@@ -96,6 +97,8 @@ class Deidentifier:
         counts: Counter[tuple[str, str]] = Counter()
         top = {one.tag: one for one in elements(stored.data, stored.start, len(stored.data), stored.encoding)}
         sop_class = self._text(stored.data, top.get(_SOP_CLASS)) or stored.sop_class
+        if sop_class == DICOMDIR:
+            raise RefusedError("de-identification", "a DICOMDIR lists names and paths", do="make a new one afterwards")
         walk = _Walk(self, stored.data, stored.encoding, self._plan(sop_class), counts)
         chunks = walk.dataset(list(top.values()), "", "")
         if self._left(chunks):
@@ -109,8 +112,6 @@ class Deidentifier:
             told = stored.sop_uid if self.profile.has("retain_uids") else self.keys.uid(stored.sop_uid)
             sop_uid = told or self.keys.uid(f"without identifier {self.keys.name('content', data)}")
             chunks[_SOP_INSTANCE] = encoded(_SOP_INSTANCE, "UI", sop_uid.encode(), stored.encoding)
-        if sop_class and not self._text(stored.data, top.get(_SOP_CLASS)):
-            chunks[_SOP_CLASS] = encoded(_SOP_CLASS, "UI", sop_class.encode(), stored.encoding)
         chunks |= values.statements(self.profile, stored.encoding)
         body = b"".join(chunks[tag] for tag in sorted(chunks))
         return Deidentified(file_of(body, stored.syntax, sop_class, sop_uid), sop_uid, counts)

@@ -9,7 +9,7 @@ from functools import cache, cached_property
 from itertools import permutations
 
 from claimed_med.dicom.deid_patterns import EDGE, EDGE_AFTER
-from claimed_med.dicom.vocabulary import COMMON_WORDS, clinical_words
+from claimed_med.dicom.vocabulary import clinical_words, structural_words
 
 SHORTEST_SWEPT = 4
 SHORTEST_SWEPT_NUMBER = 7  # shorter ones stand in measurements too
@@ -193,7 +193,7 @@ def _is_telling(one: str, shortest: int) -> bool:
         return len(one) >= SHORTEST_SWEPT_NUMBER
     if _UNSPACED.search(one):
         return len(one) > 1
-    return len(one) >= shortest and one not in COMMON_WORDS and one not in _OURS
+    return len(one) >= shortest and one not in structural_words() and one not in _OURS
 
 
 def folded(text: str) -> str:

@@ -53,7 +53,6 @@ CERTAIN = tuple(
     re.compile(one, re.IGNORECASE)
     for one in (
         r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+",  # e-mail
-        r"\b(?:https?://|ftp://|file://|www\.)\S+",
         r"(?<![\w.])(?:1\.[23]|2\.(?:16|25))(?:\.\d+){3,}(?![\w.])",  # UID
         r"\+\d{1,3}(?:[ .()-]{0,2}\d{2,4}){2,5}",  # phone
         r"(?:\+\d{1,3}[ .-]?)?\(\d{2,5}\)[ .-]?\d{2,4}(?:[ .-]?\d{2,4}){1,3}",
@@ -64,6 +63,7 @@ CERTAIN = tuple(
 LIKELY = tuple(
     re.compile(one, re.IGNORECASE)
     for one in (
+        r"\b(?:https?://|ftp://|file://|www\.)\S+",
         rf"{EDGE}(?:{_TITLES})\.?\s+{_NAME}(?:\s+{_NAME})?",
         rf"{EDGE}(?:(?-i:Dr|Mr)|(?:{_MAYBE_TITLES})\.)\s+{_NAME}(?:\s+{_NAME})?",
         rf"{EDGE}\d{{1,5}}[a-z]?,?\s+(?:{_NAME}[.]?\s+){{0,3}}(?:{_STREET}){EDGE_AFTER}\.?{_TOWN}",

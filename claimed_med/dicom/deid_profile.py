@@ -44,6 +44,7 @@ ACTIONS = {
 PSEUDONYMS = frozenset({0x00100010, 0x00100020})
 _FREE_TEXT = frozenset({"LT", "ST", "UT"})
 _CODES = frozenset("CodingSchemeUID ContextUID MappingResourceUID PrivateDataElementDefinition".split())
+_DRAWN = frozenset({0x50, 0x60})  # groups of curves and overlays: they may draw text
 _REQUIRED, _MAY_BE_EMPTY = ("1", "1C"), ("2", "2C")
 
 
@@ -206,15 +207,19 @@ class Plan:
     def _resolved(self, tag: int, sequence: str) -> str:
         if tag in PSEUDONYMS:
             return "P"
+        if tag >> 24 in _DRAWN:
+            return "X"
         vr = vr_of(tag)
         code = self.profile.exceptions.get(tag) or self._by_table(tag) or self._by_kind(tag, vr)
-        kind = self.type(tag, sequence)
         if vr == "AS" and code == "K" and tag not in self.profile.exceptions:
-            code = "C"  # great ages name a person
+            return "C"  # great ages name a person
         if "U" in code:
             return "K" if vr == "SQ" else "U"
-        if code in {"K", "C"}:
-            return code
+        return code if code in {"K", "C"} else self._fitting(code, vr, self.type(tag, sequence))
+
+    @staticmethod
+    def _fitting(code: str, vr: str, kind: str) -> str:
+        """The choice of X/Z/D that leaves a valid object."""
         if kind in _REQUIRED:
             return "U" if vr == "UI" else "D"
         if kind in _MAY_BE_EMPTY:
@@ -291,6 +296,8 @@ def explained(profile: Profile, sop_class_uid: str = "") -> list[dict[str, str]]
 def _why(profile: Profile, tag: int, rule: dict[str, Any]) -> str:
     if tag in PSEUDONYMS:
         return "the pseudonym is derived with the secret"
+    if tag >> 24 in _DRAWN:
+        return "basic X; removing it is how clean_graphics cleans"
     if tag in profile.exceptions:
         return "exception of the profile"
     told = [f"{one} {action}" for one, action in rule.get("options", {}).items() if profile.has(one)]

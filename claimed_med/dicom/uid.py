@@ -158,7 +158,7 @@ def set_file_meta(dataset: Dataset) -> None:
     syntax = meta.get("TransferSyntaxUID", ExplicitVRLittleEndian)
     fresh = FileMetaDataset()
     fresh.FileMetaInformationVersion = b"\x00\x01"
-    fresh.MediaStorageSOPClassUID = UID(dataset.SOPClassUID)
+    fresh.MediaStorageSOPClassUID = UID(dataset.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID", ""))
     fresh.MediaStorageSOPInstanceUID = UID(dataset.SOPInstanceUID)
     fresh.TransferSyntaxUID = UID(syntax)
     fresh.ImplementationClassUID = UID(IMPLEMENTATION_UID)

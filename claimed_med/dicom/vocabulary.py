@@ -6,6 +6,15 @@ import re
 from functools import cache
 
 _CAMEL = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
+_TERMS = frozenset(
+    """
+    pname datetime uidref scoord scoord3d tcoord composite waveform container contains has obs acq context properties
+    concept inferred selected separate continuous final partial complete verified unverified original derived primary
+    secondary axial localizer monochrome palette rgb ybr binary fractional labelmap closed planar manual automatic
+    headneck chestabdomen abdomenpelvis chestabdpelvis wholebody cspine tspine lspine ctspine tlspine lsspine extremity
+    semiautomatic point multipoint polyline circle ellipse ellipsoid polygon helical static magnitude resampled mixed
+    """.split()
+)
 COMMON_WORDS = frozenset(
     """
     a ab abd abdo abdomen about above adc after again all also amount an and angio ankle any ap arm art arterial
@@ -34,6 +43,21 @@ COMMON_WORDS = frozenset(
     well were wfi what when white with within without wo wrist x xr year years zone
     """.split()
 )
+
+
+@cache
+def structural_words() -> frozenset[str]:
+    """Words of DICOM's own keywords and of values by which objects are built: a name among them cannot be told apart.
+
+    Source:
+        DICOM PS3.6; PS3.3 defined terms.
+    """
+    from pydicom.datadict import DicomDictionary
+
+    found = set(COMMON_WORDS) | _TERMS
+    for *_, keyword in DicomDictionary.values():
+        found.update(word.lower() for word in _CAMEL.findall(keyword) if len(word) > 2 and not word.isdigit())
+    return frozenset(found)
 
 
 @cache

@@ -63,8 +63,10 @@ def forward(original: str, folder: Path) -> Forward:
         if keys:
             origins.add(record.digest())
             _note(found, folder, place, record)
+    behind = {digest for _, one in records if origins & {digest := one.digest(), *one.ancestors}}
+    crossings = {keyed_hash("record", digest) for digest in behind}
     for place, record in records:
-        if origins & record.ancestors.keys():
+        if origins & record.ancestors.keys() or crossings & {*record.parents.values()}:
             _note(found, folder, place, record)
     return found
 

@@ -9,6 +9,7 @@ from claimed_med.handles import DicomCollection, Report
 @component(
     version="1.0.0",
     image="network",
+    border=True,
     tags=("de-identification", "privacy", "re-identification"),
     example={"objects": "deidentify-dicom:deidentified", "links": "link-identities:links"},
 )
@@ -17,7 +18,8 @@ def reidentify_dicom(objects: DicomCollection, links: Report) -> DicomCollection
 
     For who holds the link table and its secret: results that were made on de-identified images (segmentations, reports)
     go back under the patient, study and series they belong to, and dates that were moved move back. What
-    de-identification removed stays away. Nothing is passed on when the table does not know a patient.
+    de-identification removed stays away. Nothing is passed on when the table does not know a patient. The record names
+    its inputs by keyed hash only: one that named both sides would be a link table for everybody.
 
     Args:
         objects: De-identified objects, or objects that were made from such.

@@ -27,7 +27,7 @@ from claimed_med.dicom.deid import Deidentifier
 from claimed_med.dicom.deid_check import check
 from claimed_med.dicom.pseudonyms import Keys, shifted
 from claimed_med.dicom.validate import new_errors
-from claimed_med.errors import ContractError, InputError
+from claimed_med.errors import ContractError, InputError, RefusedError
 from claimed_med.payload import sha256_of
 
 SECRET = b"a secret of more than sixteen bytes"
@@ -233,6 +233,12 @@ def test_a_deflated_bomb_is_refused(monkeypatch):
     bomb = meta + packer.compress(bytes(1 << 22)) + packer.flush()
     with pytest.raises(InputError, match="1 GiB"):
         deid_gather.look(bomb)
+
+
+def test_a_directory_of_files_is_refused():
+    listing = as_bytes(subject(SOPClassUID="1.2.840.10008.1.3.10"))
+    with pytest.raises(RefusedError, match="DICOMDIR"):
+        deidentified(listing)
 
 
 def test_profile_with_a_slip_is_refused():

@@ -11,7 +11,7 @@ from claimed_med.dicom import deid_gather, deid_profile
 from claimed_med.dicom.deid import Deidentifier
 from claimed_med.dicom.deid_check import check
 from claimed_med.dicom.deid_profile import Plan, rule_of
-from claimed_med.dicom.elements import PIXEL_DATA, Encoding, encoded, keyword_of, sequence_of
+from claimed_med.dicom.elements import PIXEL_DATA, Encoding, encoded, keyword_of, open_bytes, sequence_of
 from claimed_med.dicom.file_bytes import file_of
 from claimed_med.dicom.pseudonyms import Keys
 from claimed_med.errors import ClaimedMedError
@@ -104,23 +104,18 @@ def test_what_survives_is_what_the_profile_keeps(profile):
 @pytest.mark.parametrize("syntax", SYNTAXES)
 def test_a_known_name_survives_nowhere(profile, syntax):
     texts = (b"scan of QUILLFEATHER done", b"zquillfeather", b"HX77410093")
-    for text in texts:
-        planted = {tag: (vr, text) for tag, vr in _attributes() if vr in TEXT}
-        made = _object(planted, syntax)
-        out = _cleaned(made, profile)
-        if syntax.endswith(".99"):
-            from claimed_med.dicom.elements import open_bytes
-
-            out = open_bytes(out).data
-        assert b"quillfeather" not in out.lower()
-        assert b"77410093" not in out
+    textual = [(tag, vr) for tag, vr in _attributes() if vr in TEXT]
+    planted = {tag: (vr, texts[number % len(texts)]) for number, (tag, vr) in enumerate(textual)}
+    out = open_bytes(_cleaned(_object(planted, syntax), profile)).data
+    assert b"quillfeather" not in out.lower()
+    assert b"77410093" not in out
 
 
 @pytest.mark.parametrize("charset", PATIENTS)
 @pytest.mark.parametrize("profile", ["research", "strict"])
 def test_names_in_every_character_set_go(charset, profile):
     name, number = PATIENTS[charset]
-    forms = [part for group in name.split("=") for part in group.split("^") if len(part) > (part.isascii() or 1)]
+    forms = [part for group in name.split("=") for part in group.split("^")[:2] if len(part) > (part.isascii() or 1)]
     whole = "".join(name.split("=")[-1].split("^"))
     for text in {*forms, name.replace("^", " ").replace("=", " "), whole, f"{number} Thorax"}:
         raw = _bytes_of(f"Thorax {text} scan", charset)

@@ -139,7 +139,7 @@ def test_german_credit_is_identical(data, tmp_path):
 def test_the_training_pipeline_is_identical(tmp_path):
     made = xrays.xrays(tmp_path / "data", n_patients=48)
     given = {"folder": str(made / "images"), "table": str(made / "labels.csv")}
-    small = {"recipe": "xray_small", "epochs": 1, "n_explained": 1, "n_attacked": 4, "n_bootstrap": 50}
+    small = {"recipe": "xray_small", "epochs": 1, "n_explained": 1, "n_attacked": 4, "n_bootstrap": 100}
     out = run("train_trusted_classifier", tmp_path / "run", **given, **small)
     _is_identical(out, tmp_path / "again", given)
 

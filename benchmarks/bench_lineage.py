@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 # What lineage does in a run, and what of a run is hashing; none of these calls another of its own list.
 LINEAGE = {
-    ("execute.py", "record_of"),
+    ("lineage.py", "environment"),
+    ("lineage.py", "adopt"),
+    ("lineage.py", "recorded_settings"),
+    ("execute.py", "parent_digests"),
     ("folder.py", "write_record"),
     ("execute.py", "note_origins"),
     ("execute.py", "inputs_of"),

@@ -235,6 +235,7 @@ def environment(threads: int, image: str = "") -> dict[str, Any]:
     }
 
 
+@functools.cache
 def package_version() -> str:
     """The version of this package."""
     try:

@@ -137,12 +137,11 @@ def test_german_credit_is_identical(data, tmp_path):
 
 @pytest.mark.slow
 def test_the_training_pipeline_is_identical(tmp_path):
-    made = xrays.xrays(tmp_path / "data", n_patients=96)
+    made = xrays.xrays(tmp_path / "data", n_patients=48)
     given = {"folder": str(made / "images"), "table": str(made / "labels.csv")}
-    small = {"recipe": "xray_small", "n_explained": 2, "n_attacked": 8, "n_bootstrap": 200}
+    small = {"recipe": "xray_small", "epochs": 1, "n_explained": 1, "n_attacked": 4, "n_bootstrap": 100}
     out = run("train_trusted_classifier", tmp_path / "run", **given, **small)
     _is_identical(out, tmp_path / "again", given)
-    _is_identical(out, tmp_path / "kept", {})
 
 
 @pytest.mark.slow

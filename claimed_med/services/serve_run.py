@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import fastapi
+import uvloop
 from kserve import ModelServer
 from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.rest.server import RESTServer
@@ -30,6 +31,7 @@ from claimed_med.services.serve_tensor import Tensors
 
 APPLICATION = "kserve.model_server:app"
 _POLL_S = 0.02
+_SWITCH_S = 0.001  # the loop shall not wait long for the thread that computes
 
 
 class Health(DataPlane):
@@ -221,9 +223,11 @@ def serve(options: Options) -> int:
         ClaimedMedError: A model cannot be served, or a port not be opened.
     """
     serve_trace.start()
+    sys.setswitchinterval(_SWITCH_S)
     server = Server(options)
     try:
-        asyncio.run(server.run())
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(server.run())
     except SystemExit:  # uvicorn, when its port is taken
         raise EngineError(WHERE, "the port cannot be opened", got=options.http_port, do="choose another one") from None
     finally:

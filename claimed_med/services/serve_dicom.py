@@ -7,6 +7,7 @@ Names of files are ours. An archive is asked only where its origin is on the lis
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import tempfile
 import time
@@ -153,26 +154,35 @@ class Dicom:
                     path.unlink()
 
     def check(self, folder: Path) -> None:
-        """Hold files against the limits, by their headers.
+        """Hold deflated files against the limit, before anything inflates them.
 
         Raises:
-            TooLarge: More voxels, or more bytes after inflation, than are taken.
+            TooLarge: One grows beyond what is taken.
         """
-        n_voxels = 0
         for path in folder.iterdir():
             if _is_deflated(path):
                 _check_inflated(path, self._options.max_upload)
-            try:
-                instance = open_instance(path)
-            except NotReadable:
-                continue
-            header = instance.dataset
-            size = (whole(header, one, 0) or 0 for one in ("Rows", "Columns"))
-            rows, columns = size
-            n_voxels += rows * columns * max(1, instance.n_frames) * max(1, whole(header, "SamplesPerPixel", 1) or 1)
-            if n_voxels > self._options.max_voxels:
-                most = f"{self._options.max_voxels:,} voxels"
-                raise TooLarge(WHERE, "the images are larger than are taken", allowed=most, do="send less at once")
+
+    def listed(self, folder: Path) -> Sequence[VolumeEntry]:
+        """The volumes of a folder, by their headers, held against the limit before pixels are decoded.
+
+        Raises:
+            InputError: There is no volume.
+            TooLarge: They have more voxels than are taken.
+        """
+        found = scan(folder)
+        if not found.volumes:
+            findings = [one.finding for one in found.skipped]
+            raise InputError(
+                WHERE, "there is no image volume", got=f"{len(found.skipped)} other files", findings=findings
+            )
+        if (
+            sum(_n_voxels(header) for entry in found.volumes for header in entry.series.headers)
+            > self._options.max_voxels
+        ):
+            most = f"{self._options.max_voxels:,} voxels"
+            raise TooLarge(WHERE, "the images are larger than are taken", allowed=most, do="send less at once")
+        return found.volumes
 
     def predict(self, folder: Path, models: Models, job: Job) -> list[Result]:
         """Run the component on every volume.
@@ -186,15 +196,10 @@ class Dicom:
             InputError: There is no volume.
         """
         with job.stage("read"):
-            found = scan(folder)
-        if not found.volumes:
-            findings = [one.finding for one in found.skipped]
-            raise InputError(
-                WHERE, "there is no image volume", got=f"{len(found.skipped)} other files", findings=findings
-            )
+            volumes = self.listed(folder)
         token = current.set(job)
         try:
-            return [self._one(entry, models, job, folder.parent) for entry in found.volumes]
+            return [self._one(entry, models, job, folder.parent) for entry in volumes]
         finally:
             current.reset(token)
 
@@ -315,6 +320,11 @@ def failure(results: Sequence[Result]) -> ClaimedMedError | None:
     told = sorted({str(one.told["error"]) for one in results})
     found = sorted({name for one in results for name in one.told["findings"]})
     return InputError(WHERE, "no volume could be used", got=" ".join(told)[:600], findings=found)
+
+
+def _n_voxels(header: Any) -> int:
+    size = (max(1, whole(header, one, 1)) for one in ("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel"))
+    return math.prod(size)
 
 
 def _series_of(path: Path) -> str:

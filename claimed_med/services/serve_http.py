@@ -161,17 +161,11 @@ class Face:
         return told, objects
 
     def _explained(self, folder: Path, method: str) -> tuple[dict[str, Any], dict[str, bytes]]:
-        from claimed_med.dicom.scan import scan
-        from claimed_med.errors import InputError
-
         served = self.tensors.models.stable
         chosen = method_for(served, method)
-        found = scan(folder)
-        if not found.volumes:
-            raise InputError(WHERE, "there is no image volume", findings=[one.finding for one in found.skipped])
         rows: list[dict[str, Any]] = []
         objects: dict[str, bytes] = {}
-        for entry in found.volumes:
+        for entry in self.dicom.listed(folder):
             told, made = explain_series(served, entry, chosen)
             rows.append({**told, "objects": sorted(made)})
             objects |= made

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from claimed_med.engines.flatten import flatten
 from claimed_med.engines.reason import reason
-from claimed_med.engines.remote_run import environment_with_program, ports_of, texts_of
+from claimed_med.engines.remote_run import environment_with_program, ports_of, texts_of, write_run_file
 from claimed_med.errors import EngineError, MissingDependencyError
 from claimed_med.payload import write_atomic
 from claimed_med.targets import airflow
@@ -75,6 +75,7 @@ class AirflowEngine:
         home = self.out / ".airflow"
         home.mkdir(parents=True, exist_ok=True, mode=0o700)  # its database holds the parameters
         (home / "dags").mkdir(exist_ok=True)
+        write_run_file(self.out, pipeline, given, "airflow")
         write_atomic(home / "dags" / f"{airflow.dag_id(plan)}.py", airflow.render(plan, self.platform))
         environment = {**environment_with_program(), **_SETTINGS, "AIRFLOW_HOME": str(home)}
         environment["AIRFLOW__CORE__DAGS_FOLDER"] = str(home / "dags")

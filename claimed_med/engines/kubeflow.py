@@ -16,6 +16,7 @@ import yaml
 
 from claimed_med.emit import to_yaml
 from claimed_med.engines.flow import parameters_of
+from claimed_med.engines.remote_run import write_run_file
 from claimed_med.errors import EngineError, require
 from claimed_med.payload import LINEAGE, write_atomic
 from claimed_med.remote import is_remote
@@ -73,6 +74,7 @@ class KubeflowEngine:
         client = _client(self.platform)
         text = with_platform(self.source, self.platform)
         self.out.mkdir(parents=True, exist_ok=True)
+        write_run_file(self.out, pipeline, given, "kubeflow")
         package = self.out / "pipeline.yaml"
         write_atomic(package, text)
         try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from claimed_med.engines.flow import parameters_of
 from claimed_med.engines.ir import Pipeline, as_text
+from claimed_med.provenance import runfile
 from claimed_med.remote import is_remote
 from claimed_med.targets.plan import Plan, Step
 
@@ -32,6 +33,22 @@ def texts_of(pipeline: Pipeline, plan: Plan, given: Mapping[str, Any]) -> dict[s
         if texts[name] and not is_remote(texts[name]):
             texts[name] = str(Path(texts[name]).resolve())
     return texts
+
+
+def write_run_file(out: Path, pipeline: Pipeline, given: Mapping[str, Any], engine: str) -> None:
+    """Write `run.json`, from which the run can be done again, as the local engine does.
+
+    Args:
+        out: The run folder.
+        pipeline: Loaded and checked.
+        given: Pipeline parameters by name, as texts.
+        engine: Name of the engine.
+
+    Raises:
+        EngineError: A parameter that the pipeline does not have, or one without a value.
+    """
+    described = runfile.describe(pipeline.name, pipeline.as_dict(), parameters_of(pipeline, given), engine)
+    runfile.write(out, described)
 
 
 def ports_of(step: Step, out: Path) -> dict[str, Path]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from claimed_med.engines.flatten import flatten
 from claimed_med.engines.reason import reason
-from claimed_med.engines.remote_run import environment_with_program, ports_of, texts_of
+from claimed_med.engines.remote_run import environment_with_program, ports_of, texts_of, write_run_file
 from claimed_med.errors import EngineError, MissingDependencyError
 from claimed_med.payload import write_atomic
 from claimed_med.targets import slurm
@@ -55,6 +55,7 @@ class SlurmEngine:
         plan = flatten(pipeline)
         texts = texts_of(pipeline, plan, given)
         self.out.mkdir(parents=True, exist_ok=True)
+        write_run_file(self.out, pipeline, given, "slurm")
         script = self.out / SCRIPT
         write_atomic(script, slurm.render(plan, self.platform))
         jobs = self._submitted(script, texts)

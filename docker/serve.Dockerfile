@@ -1,0 +1,13 @@
+# Serving: `claimed-med serve` and the components that deploy.
+ARG BASE=localhost/claimed-med/torch
+FROM ${BASE}
+ARG EXTRAS=serve
+ARG ALONE=
+ARG REVISION=
+
+ENV CLAIMED_MED_IMAGE=serve \
+    CLAIMED_MED_REVISION=${REVISION}
+
+USER 0:0
+RUN --mount=type=bind,target=/context sh /context/install.sh
+USER 1000:1000

@@ -237,7 +237,10 @@ def fastapi_client(port: int, image: Any) -> Callable[[], int]:
     import http.client
 
     head = {"Content-Type": "application/octet-stream"}
-    return _http(http.client.HTTPConnection("127.0.0.1", port, timeout=120), "/infer", image.tobytes(), head)
+    ask = _http(http.client.HTTPConnection("127.0.0.1", port, timeout=120), "/infer", image.tobytes(), head)
+    if ask() != http.client.OK:
+        sys.exit("the FastAPI peer does not answer")
+    return ask
 
 
 def _http(connection: Any, path: str, body: Any, head: dict[str, str]) -> Callable[[], int]:

@@ -15,6 +15,7 @@ argv, sys.argv = sys.argv, sys.argv[:1]  # kserve reads the command line when it
 
 import numpy as np  # noqa: E402 - after the command line is out of the way
 import torch  # noqa: E402 - as above
+from fastapi import FastAPI, Request  # noqa: E402 - as above
 
 from claimed_med.handles import ModelBundle  # noqa: E402 - as above
 
@@ -22,7 +23,6 @@ from claimed_med.handles import ModelBundle  # noqa: E402 - as above
 def fastapi(bundle: Any, port: int) -> None:
     """One route."""
     import uvicorn
-    from fastapi import FastAPI, Request
     from starlette.concurrency import run_in_threadpool
 
     app = FastAPI()

@@ -133,6 +133,16 @@ def lineage() -> list[dict[str, Any]]:
     return _rows(importlib.import_module("bench_lineage").run())
 
 
+def deidentification() -> list[dict[str, Any]]:
+    """Files de-identified a second, beside dicom-anonymizer."""
+    return _rows(importlib.import_module("bench_deid").run(importlib.import_module("bench_reading").SHARED))
+
+
+def serving() -> list[dict[str, Any]]:
+    """A served model, over the bare model and beside other servers."""
+    return _rows(importlib.import_module("bench_serving").run())
+
+
 PARTS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "reading": reading,
     "engine": engine,
@@ -142,6 +152,8 @@ PARTS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "explanation": explanation,
     "receiver": receiver,
     "lineage": lineage,
+    "deidentification": deidentification,
+    "serving": serving,
 }
 
 

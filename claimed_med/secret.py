@@ -24,17 +24,26 @@ def secret() -> bytes:
     Raises:
         InputError: The file that the environment names is empty or cannot be read.
     """
-    if given := os.environ.get(ENVIRONMENT, ""):
+    return from_environment(ENVIRONMENT) or _own()
+
+
+def from_environment(name: str) -> bytes:
+    """A secret from the environment variable, or from the file that the variable with `_FILE` names; empty if neither.
+
+    Raises:
+        InputError: The file is empty or cannot be read.
+    """
+    if given := os.environ.get(name, ""):
         return given.encode()
-    if named := os.environ.get(FILE, ""):
-        try:
-            content = Path(named).read_bytes().strip()
-        except OSError:
-            content = b""
-        if not content:
-            raise InputError("secret", f"the file that {FILE} names is empty or cannot be read")
-        return content
-    return _own()
+    if not (named := os.environ.get(f"{name}_FILE", "")):
+        return b""
+    try:
+        content = Path(named).read_bytes().strip()
+    except OSError:
+        content = b""
+    if not content:
+        raise InputError("secret", f"the file that {name}_FILE names is empty or cannot be read")
+    return content
 
 
 def is_given() -> bool:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from claimed_med.dicom.deid_gather import look
 from claimed_med.dicom.elements import Encoding, elements, inner_encoding, items, open_bytes
 from claimed_med.errors import InputError, MissingDependencyError
-from claimed_med.secret import secret
+from claimed_med.secret import from_environment, secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -113,17 +112,7 @@ def unseal(tables: Iterable[Mapping[str, Any]]) -> Links:
 
 
 def _key() -> bytes:
-    if given := os.environ.get(ENVIRONMENT, ""):
-        return given.encode()
-    if named := os.environ.get(FILE, ""):
-        try:
-            content = Path(named).read_bytes().strip()
-        except OSError:
-            content = b""
-        if not content:
-            raise InputError("link table", f"the file that {FILE} names is empty or cannot be read")
-        return content
-    return secret()
+    return from_environment(ENVIRONMENT) or secret()
 
 
 @lru_cache(maxsize=4)

@@ -27,11 +27,11 @@ def main(words: Sequence[str]) -> int:
     given = parser().parse_args(list(words))
     uvicorn = require("uvicorn", "monitor")
     require("plotly", "monitor")
+    from claimed_med.secret import from_environment
     from claimed_med.services.monitor_data import Monitor, Watch
     from claimed_med.services.monitor_page import application
-    from claimed_med.trust.notification import secret_of
 
-    token = secret_of(TOKEN)
+    token = from_environment(TOKEN).decode()
     if given.host not in _HERE and not token:
         raise ContractError("monitor", "listens beyond this machine without a token", do=f"set {TOKEN} or {TOKEN}_FILE")
     watch = Watch(

@@ -6,6 +6,7 @@ import ipaddress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from claimed_med.dicom.web_auth import is_loopback
 from claimed_med.errors import ContractError
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class ReceiverSettings:
                 "receiver", "max_associations is not allowed", got=self.max_associations, allowed=">= 1"
             )
         self.networks()
-        if not self.guarded() and not _is_loopback(self.host):
+        if not self.guarded() and not is_loopback(self.host):
             raise ContractError(
                 "receiver",
                 "whoever reaches this address could store objects",
@@ -91,12 +92,3 @@ class ReceiverSettings:
             raise ContractError(
                 "receiver", "an allowed address cannot be read", allowed="such as 10.1.2.3 or 10.1.0.0/16"
             ) from None
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

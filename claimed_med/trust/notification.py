@@ -11,10 +11,10 @@ import urllib.parse
 import urllib.request
 from collections.abc import Sequence
 from email.message import EmailMessage
-from pathlib import Path
 from typing import Any
 
 from claimed_med.errors import ContractError, OutputError
+from claimed_med.secret import from_environment
 from claimed_med.trust.alert import Alert
 
 _WHERE = "send-notification"
@@ -87,7 +87,7 @@ def post(url: str, content: dict[str, Any]) -> None:
     if told.scheme != "https" and not (told.scheme == "http" and told.hostname in _HERE):
         raise ContractError(_WHERE, "a webhook must be an https address")
     request = urllib.request.Request(url, json.dumps(content).encode(), {"Content-Type": "application/json"})  # noqa: S310 - checked above
-    if token := secret_of(TOKEN):
+    if token := from_environment(TOKEN).decode():
         request.add_header("Authorization", f"Bearer {token}")
     try:
         with urllib.request.urlopen(request, timeout=_TIMEOUT_S):  # noqa: S310 - checked above
@@ -97,16 +97,9 @@ def post(url: str, content: dict[str, Any]) -> None:
         raise OutputError(_WHERE, "the webhook does not take the message", got=got) from None
 
 
-def secret_of(name: str) -> str:
-    """A secret from the environment variable, or from the file that NAME_FILE names."""
-    if named := os.environ.get(f"{name}_FILE", ""):
-        return Path(named).read_text(encoding="utf-8").strip()
-    return os.environ.get(name, "")
-
-
 def _hand_over(connection: smtplib.SMTP, message: EmailMessage) -> None:
-    if user := secret_of(USER):
-        connection.login(user, secret_of(PASSWORD))
+    if user := from_environment(USER).decode():
+        connection.login(user, from_environment(PASSWORD).decode())
     connection.send_message(message)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from claimed_med.dicom.vocabulary import clinical_words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 EDGE, EDGE_AFTER = r"(?<![^\W_])", r"(?![^\W_])"
 _LETTERS = r"[^\W\d_]"
@@ -141,5 +141,5 @@ def identifies(text: str) -> bool:
 def all_clinical(text: str) -> bool:
     """Whether every word of a text is a clinical word, a unit or a number with one."""
     words = clinical_words()
-    is_known: Callable[[str], bool] = lambda word: word in words or word in _UNITS or word[0].isdigit()  # noqa: E731
-    return all(is_known(word) for word in re.findall(r"[^\W_]+", text.lower()))
+    found = re.findall(r"[^\W_]+", text.lower())
+    return all(word in words or word in _UNITS or word[0].isdigit() for word in found)

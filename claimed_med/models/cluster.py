@@ -41,7 +41,9 @@ def apply(manifests: Sequence[Mapping[str, Any]], where: str) -> list[str]:
     """
     client, config = require("kubernetes.client", "serve"), require("kubernetes.config", "serve")
     try:
-        config.load_config()
+        # named here: the client looks at the environment only once, when it is imported
+        named = os.environ.get("KUBECONFIG", "")
+        config.load_config(**({"config_file": named} if named else {}))
     except Exception as error:  # noqa: BLE001 - the client has no common class, and its texts name the cluster
         told = type(error).__name__
         raise OutputError(

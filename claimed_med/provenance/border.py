@@ -7,19 +7,15 @@ original of an object (`lineage backward`). Only UIDs are printed.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from claimed_med import lineage
 from claimed_med.errors import InputError
 from claimed_med.payload import LINEAGE
 from claimed_med.secret import keyed_hash, secret
-
-if TYPE_CHECKING:
-    import argparse
 
 _UID = re.compile(r"[0-9.]{1,64}")
 
@@ -94,29 +90,6 @@ def backward(derived: str, links: Path) -> dict[str, Any]:
     if not known:
         raise InputError("lineage backward", "the link table knows neither the object nor what it refers to")
     return {"uid": uid, "originals": known}
-
-
-def declare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the commands `forward` and `backward`."""
-    onward = commands.add_parser("forward", help="what became of an original on the other side of de-identification")
-    onward.add_argument("original", help="a DICOM file, or a SOPInstanceUID")
-    onward.add_argument("folder", type=Path, help="where outputs of runs lie")
-    onward.set_defaults(action=_forward)
-    back = commands.add_parser("backward", help="the original of a de-identified object, by the link table")
-    back.add_argument("object", help="a DICOM file, or a SOPInstanceUID")
-    back.add_argument("links", type=Path, help="port folder of link-identities")
-    back.set_defaults(action=_backward)
-
-
-def _forward(arguments: argparse.Namespace) -> int:
-    found = forward(arguments.original, arguments.folder)
-    print(json.dumps({"new_uid": found.new_uid, "runs": found.runs, "files": found.files}, indent=1))
-    return 0
-
-
-def _backward(arguments: argparse.Namespace) -> int:
-    print(json.dumps(backward(arguments.object, arguments.links), indent=1))
-    return 0
 
 
 def _note(found: Forward, folder: Path, place: Path, record: lineage.Record) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from claimed_med.errors import InputError, OutputError
-from claimed_med.provenance import border, index_cli
+from claimed_med.provenance import border_cli, index_cli
 from claimed_med.provenance import trace as tracing
 from claimed_med.provenance.drawing import FORMATS
 from claimed_med.provenance.verify import verify
@@ -23,7 +23,7 @@ def main(words: list[str]) -> int:
     """Run one lineage command; the exit code: 7 when `verify` or `rerun --verify` found a difference."""
     parser = argparse.ArgumentParser(prog="claimed-med lineage", description="Where an output came from.")
     commands = parser.add_subparsers(dest="command", required=True)
-    for declare in (_declare_looking, _declare_rerun, index_cli.declare, _declare_sealing, border.declare):
+    for declare in (_declare_looking, _declare_rerun, index_cli.declare, _declare_sealing, border_cli.declare):
         declare(commands)
     arguments = parser.parse_args(words)
     action: Callable[[argparse.Namespace], int] = arguments.action

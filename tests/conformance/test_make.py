@@ -19,6 +19,9 @@ TARGETS = [
     "soak",
     "image",
     "container",
+    "engines",
+    "system",
+    "test-engines",
     "system-container",
 ]
 
@@ -43,5 +46,4 @@ def test_study_with_a_space_reaches_the_pipeline_as_one_word():
 
 def test_ci_calls_the_same_targets():
     text = (ROOT / ".ci/run").read_text()
-    assert "make check" in text
-    assert "make test" in text
+    assert [name for name in ("check", "test", "test-engines") if f"step {name}\n" not in text] == []

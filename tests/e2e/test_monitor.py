@@ -151,7 +151,7 @@ def test_the_page_asks_no_other_host(chromium, page):
     events = [json.loads(one["message"])["message"] for one in chromium.get_log("performance")]
     asked = {one["params"]["request"]["url"] for one in events if one["method"] == "Network.requestWillBeSent"}
     assert asked
-    assert {url for url in asked if not url.startswith((page, "data:", "blob:"))} == set()
+    assert {url for url in asked if not url.startswith((page, "data:", "blob:", "chrome:"))} == set()
     assert [one for one in chromium.get_log("browser") if one["level"] == "SEVERE"] == []
 
 

@@ -129,19 +129,19 @@ def test_segment_and_report_is_identical_with_and_without_its_source(study, tmp_
     assert len(whole.outputs) == len(kept.outputs) + 2
 
 
-def test_german_credit_is_identical(data, tmp_path):
+def test_german_creditexpect_identical(data, tmp_path):
     table = data / "tabular" / "german.data"
     out = run("german_credit_fairness", tmp_path / "run", table=table, n_splits=2)
-    _is_identical(out, tmp_path / "again", {"table": str(table)})
+    expect_identical(out, tmp_path / "again", {"table": str(table)})
 
 
 @pytest.mark.slow
-def test_the_training_pipeline_is_identical(tmp_path):
+def test_the_training_pipelineexpect_identical(tmp_path):
     made = xrays.xrays(tmp_path / "data", n_patients=48)
     given = {"folder": str(made / "images"), "table": str(made / "labels.csv")}
     small = {"recipe": "xray_small", "epochs": 1, "n_explained": 1, "n_attacked": 4, "n_bootstrap": 100}
     out = run("train_trusted_classifier", tmp_path / "run", **given, **small)
-    _is_identical(out, tmp_path / "again", given)
+    expect_identical(out, tmp_path / "again", given)
 
 
 @pytest.mark.slow
@@ -149,7 +149,7 @@ def test_brain_and_body_are_identical(tmp_path):
     phantoms.write("chest_ct", tmp_path / "source" / "ct")
     phantoms.brain_mr(tmp_path / "source" / "head")
     out = run("segment_and_report", tmp_path / "run", path=tmp_path / "source")
-    _is_identical(out, tmp_path / "again", {"path": str(tmp_path / "source")})
+    expect_identical(out, tmp_path / "again", {"path": str(tmp_path / "source")})
 
 
 @pytest.mark.slow
@@ -163,14 +163,14 @@ def test_pipelines_between_archives_are_identical(archive_server, tmp_path, monk
     query = str(dcmread(files[0], stop_before_pixels=True).StudyInstanceUID)
     url = archive_server.dicomweb_url
     out = run("pacs_segment_and_report", tmp_path / "pacs", url=url, query=query)
-    _is_identical(out, tmp_path / "pacs again", {})
+    expect_identical(out, tmp_path / "pacs again", {})
     with orthanc.orthanc(tmp_path / "research", dicom=False) as server:
         given = {"source_url": url, "query": query, "target_url": server.dicomweb_url}
         out = run("deidentify_for_research", tmp_path / "deid", **given)
-    _is_identical(out, tmp_path / "deid again", {})
+    expect_identical(out, tmp_path / "deid again", {})
 
 
-def _is_identical(out, again, given):
+def expect_identical(out, again, given):
     done = rerun(out, again, Order(given=given))
     assert [str(one) for one in done.outputs if one.verdict != "identical"] == []
     assert done.outputs

@@ -44,6 +44,8 @@ def check_deidentification(
     Raises:
         ContractError: The profile is unknown, or another one was used.
     """
+    from claimed_med import lineage
+    from claimed_med.blessing import signature_of
     from claimed_med.component import digest_of_input, state
     from claimed_med.dicom import deid_profile
     from claimed_med.dicom.deid_check import check
@@ -64,8 +66,11 @@ def check_deidentification(
         reasons.append(f"{n_refused} files were refused")
     verdict = REFUSED if reasons else BLESSED
     subject = digest_of_input("deidentified")
-    state(verdict=verdict)
-    content = {"verdict": verdict, "subject": subject, "profile": chosen.name, "reasons": reasons}
+    policy = lineage.digest(chosen.as_dict())
+    signed = signature_of(policy, subject, verdict)
+    state(verdict=verdict, policy_sha256=policy, policy_signature=signed)
+    named = {"profile": chosen.name, "policy_sha256": policy, "signature": signed}
+    content = {"verdict": verdict, "subject": subject, **named, "reasons": reasons}
     report = {"kind": "deidentification", **content, "n_files": found.n_files, "n_refused": n_refused}
     return CheckDeidentificationOutputs(
         Decision(content), Report({**report, "findings": found.as_list()}), verdict

@@ -139,8 +139,8 @@ class Record:
     schema: str = SCHEMA
 
     def as_dict(self) -> dict[str, Any]:
-        """The record as JSON-ready values."""
-        return dataclasses.asdict(self)
+        """The record as JSON-ready values; they are those of the record, not copies: a record may be large."""
+        return {**vars(self), "units": [dict(vars(unit)) for unit in self.units]}
 
     def to_json(self) -> str:
         """The text of `lineage.json`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from claimed_med.dicom import deid_gather, deid_profile
 from claimed_med.dicom.deid import Deidentifier
@@ -14,7 +14,7 @@ from claimed_med.errors import ClaimedMedError, InputError
 from claimed_med.workers import WorkerDied, map_tasks, n_cores
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from claimed_med.dicom.deid_identifiers import Identifiers
 
@@ -80,19 +80,35 @@ def deidentify_files(files: Sequence[Path], profile: str, out: Path) -> list[Out
     Raises:
         InputError: The files belong to several patients.
     """
-    looks = [deid_gather.look_at_file(one) for one in files]
+    parts = [files[first : first + FILES_A_WORKER] for first in range(0, len(files), FILES_A_WORKER)]
+    n_workers = min(n_cores(), len(files) // FILES_A_WORKER)
+    tried = _spread(_tried, parts, n_workers)
+    # what could not be read in a worker is read again here, where it can say why
+    looks = [one for part, found in zip(parts, tried, strict=True) for one in found or _looked(part)]
     patients = {one.patient_key for one in looks}
     if len(patients) != 1:
         raise InputError("de-identification", "the files must be of one patient", got=f"{len(patients)} patients")
     identifiers = deid_gather.gather(looks, deid_profile.load(profile))
     work = _Work(profile, identifiers, patients.pop(), out)
-    n_workers = min(n_cores(), len(files) // FILES_A_WORKER)
+    return [outcome for part in _spread(work, parts, n_workers) for outcome in part]
+
+
+def _spread(work: Callable[[Sequence[Path]], Any], parts: Sequence[Sequence[Path]], n_workers: int) -> list[Any]:
+    """The result of every part, in their order; in worker processes where there are several."""
     if n_workers < 2:
-        return work(files)
-    parts = [files[first : first + FILES_A_WORKER] for first in range(0, len(files), FILES_A_WORKER)]
-    found: dict[int, list[Outcome]] = {}
-    for index, result in map_tasks(work, parts, n_workers=n_workers, n_threads=1, fork=True):
-        if isinstance(result, WorkerDied):
-            raise InputError("de-identification", "a worker process died", do="run again, with fewer workers")
-        found[index] = result
-    return [outcome for index in sorted(found) for outcome in found[index]]
+        return [work(part) for part in parts]
+    found = dict(map_tasks(work, parts, n_workers=n_workers, n_threads=1, fork=True))
+    if any(isinstance(one, WorkerDied) for one in found.values()):
+        raise InputError("de-identification", "a worker process died", do="run again, with fewer workers")
+    return [found[index] for index in sorted(found)]
+
+
+def _tried(part: Sequence[Path]) -> list[deid_gather.Look] | None:
+    try:
+        return _looked(part)
+    except (ClaimedMedError, OSError):
+        return None
+
+
+def _looked(part: Sequence[Path]) -> list[deid_gather.Look]:
+    return [deid_gather.look_at_file(one) for one in part]

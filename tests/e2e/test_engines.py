@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from claimed_med import secret
 from claimed_med.cli import main
 from claimed_med.engines.ir import load
 from claimed_med.payload import LINEAGE, digest_files, files_below
@@ -172,9 +173,11 @@ def test_cwl_gives_the_same_bytes_and_records(reference, head, tmp_path):
     file, job = tmp_path / "pipeline.cwl", tmp_path / "job.json"
     assert main(["pipeline", "compile", PIPELINE, "--target", "cwl", "--out", str(file)]) == 0
     job.write_text(json.dumps({"path": {"class": "Directory", "location": head.as_uri()}}))
-    words = [program, "--no-container", "--outdir", tmp_path / "out", file, job]
-    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
-    done = subprocess.run(words, env={"PATH": path, "HOME": str(tmp_path)}, capture_output=True, text=True, check=False)
+    kept = ["--preserve-environment", secret.ENVIRONMENT]
+    words = [program, "--no-container", *kept, "--outdir", tmp_path / "out", file, job]
+    environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": str(tmp_path)}
+    environment[secret.ENVIRONMENT] = secret.secret().decode()  # every step has a home of its own
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     _check_same(reference, lambda port: tmp_path / "out" / ".".join(port.split("/")), "cwl")
     assert json.loads(done.stdout)["condition-2.segment-body.segmentation"] is None

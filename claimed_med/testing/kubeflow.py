@@ -99,11 +99,9 @@ class Kubeflow:
                 run_id=run.run_id, task_id=title, display_name=name, state=_STATES[task.status], error=error
             )
             run.run_details.task_details.append(told)
+            root = run.runtime_config.pipeline_root or str(self.folder / "store")  # a cluster has a store of its own
             for port, folder in task.ports.items():
-                _put(
-                    folder,
-                    f"{run.runtime_config.pipeline_root}/{pipeline.name}/{run.run_id}/{name}/{uuid.uuid4()}/{port}",
-                )
+                _put(folder, f"{root}/{pipeline.name}/{run.run_id}/{name}/{uuid.uuid4()}/{port}")
         run.state = "FAILED" if code else "SUCCEEDED"
 
 

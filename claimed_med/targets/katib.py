@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from claimed_med.emit import to_yaml
 from claimed_med.errors import ContractError
 from claimed_med.searchspace import Parameter, Space
-from claimed_med.targets.training_job import WORK, Platform, arguments, command, pod
+from claimed_med.targets.pod import WORK
+from claimed_med.targets.training_job import Platform, arguments, command, pod
 
 if TYPE_CHECKING:
     from claimed_med.component import Contract

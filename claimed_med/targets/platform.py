@@ -71,7 +71,7 @@ class Store:
     """Where data come from and results go to.
 
     Attributes:
-        claim: PersistentVolumeClaim for run folders, at /work.
+        claim: PersistentVolumeClaim for run folders, at /runs.
         data_claim: PersistentVolumeClaim with the inputs, read-only at /data; '' for none.
         root: Where Kubeflow keeps artifacts (`s3://bucket/prefix`); '' for its default.
     """

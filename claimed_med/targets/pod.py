@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from claimed_med.targets.platform import Place, Platform
 
-DATA, WORK, TMP = "/data", "/work", "/tmp"  # noqa: S108 - a mounted, private folder of the pod
+DATA, WORK, TMP = "/data", "/runs", "/tmp"  # noqa: S108 - a mounted, private folder of the pod
 USER = 1000
 
 

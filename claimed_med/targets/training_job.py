@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 from claimed_med.component import to_argument
 from claimed_med.errors import ContractError
 from claimed_med.targets.kfp import image as default_image
+from claimed_med.targets.pod import DATA, TMP, USER, WORK
 
 if TYPE_CHECKING:
     from claimed_med.component import Contract
 
-DATA, WORK, TMP = "/data", "/work", "/tmp"  # noqa: S108 - a mounted, private folder of the pod
-USER = 1000
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")  # RFC 1035: what a TrainJob's own rule asks for
 _OURS = "n_processes"  # the setting that says so on one machine
 
@@ -68,13 +67,13 @@ class Platform:
 
 
 def arguments(contract: Contract, platform: Platform, settings: Mapping[str, Any], out: str = "") -> list[str]:
-    """The words after `claimed-med run`: input ports below /data, the given settings, outputs below /work/out.
+    """The words after `claimed-med run`: input ports below /data, the given settings, outputs below /runs/out.
 
     Args:
         contract: Of a training component.
         platform: Where the ports lie.
         settings: By name; a text stands as it is, so that a placeholder of the platform may be one.
-        out: Folder of the outputs, in place of `/work/out/<name>`.
+        out: Folder of the outputs, in place of `/runs/out/<name>`.
 
     Raises:
         ContractError: A setting or port that the component does not have, a folder outside of the claim, or a component

@@ -19,7 +19,7 @@ def test_options_arrive_in_the_manifest(capsys):
     assert (made["metadata"]["name"], worker["replicas"], made["spec"]["nprocPerNode"]) == ("xray", 2, "2")
     assert container["resources"]["limits"] == {"cpu": "8", "memory": "64Gi", "nvidia.com/gpu": "2"}
     assert container["image"] == "r/t@sha256:1"
-    assert container["args"][3:] == ["--cohort", "/data/split/cohort", "--epochs", "3", "--out", "/work/out/xray"]
+    assert container["args"][3:] == ["--cohort", "/data/split/cohort", "--epochs", "3", "--out", "/runs/out/xray"]
     claims = [one["persistentVolumeClaim"]["claimName"] for one in pod["volumes"] if "persistentVolumeClaim" in one]
     assert claims == ["d", "w"]
     assert pod["nodeSelector"] == {"gpu": "a100"}

@@ -159,7 +159,7 @@ def test_pods_run_the_same_words_as_a_shell(name, contract):
         component, *words = container["args"]
         parsed = run.parser(contract).parse_args(words)
         assert component == contract.name
-        assert (parsed.images, parsed.cohort, parsed.out) == ("/data/images", "/data/split/cohort", "/work/out/xray")
+        assert (parsed.images, parsed.cohort, parsed.out) == ("/data/images", "/data/split/cohort", "/runs/out/xray")
         assert (parsed.epochs, parsed.seed, parsed.positive) == ("20", "3", "Lung Opacity")
         assert container["resources"]["limits"]["nvidia.com/gpu"] == "4"
 
@@ -198,7 +198,7 @@ def test_an_experiment_searches_all_that_optuna_searches(contract):
     base = recipes.load("xray_classifier")
     assert recipes.load(parsed.recipe) == base.changed(weight_decay=1e-5, rotate_degrees=7.0)
     assert (parsed.learning_rate, parsed.batch_size, parsed.positive) == ("0.002", "8", "Lung Opacity")
-    assert parsed.out == "/work/out/xray/xray-b5x", "trials that run at once must not write to one folder"
+    assert parsed.out == "/runs/out/xray/xray-b5x", "trials that run at once must not write to one folder"
 
 
 def test_texts_are_searched_as_texts(contract):

@@ -211,7 +211,7 @@ def test_outputs_have_no_error_that_the_inputs_lack(data, tmp_path, profile):
     assert not worse
 
 
-def test_segmentation_and_structures_still_fit_their_series(data, tmp_path):
+def test_segmentation_still_fits_its_series(data):
     files = sorted((data / "seg_liver_ct3").rglob("*.dcm"))
     found = [deidentified(path.read_bytes())[1] for path in files]
     images = {one.SOPInstanceUID for one in found if one.Modality == "CT"}
@@ -223,6 +223,34 @@ def test_segmentation_and_structures_still_fit_their_series(data, tmp_path):
     }
     assert referred
     assert referred <= images
+
+
+@pytest.mark.parametrize("profile", ["research", "strict"])
+def test_structures_still_lie_in_the_planes_they_name(data, profile):
+    folder = data / "rt_phantom_misc"  # its structures name images that are here, in a frame of reference of their own
+    images = [deidentified((folder / name).read_bytes(), profile)[1] for name in ("ct_1.dcm", "ct_2.dcm")]
+    planes = {one.SOPInstanceUID: float(one.ImagePositionPatient[2]) for one in images}
+    before, after = dcmread(folder / "rt.dcm"), deidentified((folder / "rt.dcm").read_bytes(), profile)[1]
+    pairs = [
+        (old, new)
+        for olds, news in zip(before.ROIContourSequence, after.ROIContourSequence, strict=True)
+        for old, new in zip(olds.ContourSequence, news.ContourSequence, strict=True)
+    ]
+    assert pairs
+    for old, new in pairs:
+        assert new.ContourData == old.ContourData
+        assert float(new.ContourData[2]) == planes[new.ContourImageSequence[0].ReferencedSOPInstanceUID]
+
+
+@pytest.mark.parametrize("profile", ["research", "strict"])
+@pytest.mark.parametrize("name", ["CT", "MR_T1", "PET"])
+def test_structures_stay_in_the_frame_of_reference_of_their_series(data, name, profile):
+    folder = data / "rt_sarcoma" / "STS_043" / name
+    paths = [next((folder / part).glob("*.dcm")) for part in ("image", "mask")]
+    image, structures = (deidentified(path.read_bytes(), profile)[1] for path in paths)
+    frames = {one.ReferencedFrameOfReferenceUID for one in structures.StructureSetROISequence}
+    assert frames == {image.FrameOfReferenceUID}
+    assert image.FrameOfReferenceUID != dcmread(paths[0]).FrameOfReferenceUID
 
 
 def test_a_deflated_bomb_is_refused(monkeypatch):

@@ -31,7 +31,7 @@ demo: .venv/.demo ## run the main job on a made study, or on yours: make demo ST
 	echo "  $(BIN)/claimed-med lineage show FILE"; echo "  $(BIN)/claimed-med lineage verify $(OUT)"
 
 test: .venv/.dev ## run all tests but the slow ones and those of other engines
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not slow and not gpu and not ($(ELSEWHERE))"
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder -m "not slow and not gpu and not ($(ELSEWHERE))"
 
 test-engines: .venv/.dev engines ## run pipelines for real in containers and on Slurm, Airflow, Elyra and cwltool
 	$(BIN)/python -m pytest -m "($(ELSEWHERE)) and not slow and not gpu"

@@ -71,8 +71,12 @@ def _refuse_patient_words(item, report):
         report.longrepr = f"patient words in output, logs or records: {found}"
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items):
+    """Mark what tests need; tests of one file share its fixtures, so they run in one process unless they say otherwise."""
     for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(_ROOT).as_posix()))
         for fixture, mark in (("data", pytest.mark.data), ("orthanc_installed", pytest.mark.orthanc)):
             if fixture in getattr(item, "fixturenames", ()):
                 item.add_marker(mark)

@@ -120,6 +120,9 @@ def test_ctrl_c_stops_the_run_and_leaves_no_child(studies, tmp_path):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # as in a terminal, however the tests were started
     )
     deadline = time.monotonic() + 60
     while len(descendants(process.pid)) < 2 and time.monotonic() < deadline:

@@ -73,7 +73,7 @@ def _refuse_patient_words(item, report):
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items):
-    """Mark what tests need; tests of one file share its fixtures, so they run in one process unless they say otherwise."""
+    """Mark what tests need, and let those of one file, which share its fixtures, run in one process."""
     for item in items:
         if not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group(item.path.relative_to(_ROOT).as_posix()))

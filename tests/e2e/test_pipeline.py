@@ -115,14 +115,11 @@ def test_kill_9_leaves_no_child_and_the_next_run_finishes_without_doing_anything
 def test_ctrl_c_stops_the_run_and_leaves_no_child(studies, tmp_path):
     environment = {**os.environ, "CLAIMED_MED_CACHE": str(tmp_path / "cache")}
     process = subprocess.Popen(
-        command(studies, tmp_path / "out"),
+        ["env", "--default-signal=INT", *command(studies, tmp_path / "out")],  # as in a terminal, wherever tests run
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(
-            signal.SIGINT, signal.SIG_DFL
-        ),  # as in a terminal, however the tests were started
     )
     deadline = time.monotonic() + 60
     while len(descendants(process.pid)) < 2 and time.monotonic() < deadline:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from claimed_med.dicom.elements import BIG, DEFLATED, IMPLICIT, UNDEFINED, Encoding, elements, open_bytes
+from claimed_med.dicom.elements import BIG, DEFLATED, IMPLICIT, Encoding, elements, open_bytes
 from claimed_med.errors import InputError
 from claimed_med.secret import pseudonym
 
@@ -15,11 +14,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _SOP, _PATIENT_ID, _STUDY, _SERIES = 0x00080018, 0x00100020, 0x0020000D, 0x0020000E
-_WANTED = frozenset({_SOP, _PATIENT_ID, _STUDY, _SERIES})
 _SYNTAX, _DATA = 0x00020010, 0x00030000
+_WANTED = frozenset({_SOP, _PATIENT_ID, _STUDY, _SERIES})
 _SHORT = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())
-_LONG = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
-_HEAD, _LENGTH = struct.Struct("<HH2sH").unpack_from, struct.Struct("<I").unpack_from
+_HEAD = struct.Struct("<HH2sH").unpack_from
 _OTHERS = frozenset({"", IMPLICIT, BIG, DEFLATED})
 _HEADS = (1 << 13, 1 << 17)  # enough for nearly every file, and for those with long private blocks in front
 
@@ -87,32 +85,28 @@ def _plain(head: bytes) -> dict[int, str] | None:
     if head[128:132] != b"DICM":
         return None
     told: dict[int, str] = {}
-    place, syntax, n_bytes = 132, "", len(head)
-    while place + 12 <= n_bytes:
+    place, syntax = 132, ""
+    while place + 12 <= len(head):
         group, number, vr, length = _HEAD(head, place)
         tag = group << 16 | number
         if tag >= _DATA and syntax in _OTHERS:
             return None
         if tag > _SERIES:
             return told
-        if vr in _SHORT:
-            value = place + 8
-        elif vr in _LONG:
-            value, (length,) = place + 12, _LENGTH(head, place + 8)
-        else:
-            return None
-        if length == UNDEFINED:
-            (sequence,) = itertools.islice(elements(head, place, n_bytes, Encoding()), 1)
-            place = sequence.end
-            continue
-        place = value + length
-        if place > n_bytes:
+        start, place = (place + 8, place + 8 + length) if vr in _SHORT else _long(head, place)
+        if place > len(head):
             return None
         if tag == _SYNTAX:
-            syntax = _text(head, value, place)
+            syntax = _text(head, start, place)
         elif tag in _WANTED:
-            told[tag] = _text(head, value, place)
+            told[tag] = _text(head, start, place)
     return None
+
+
+def _long(head: bytes, place: int) -> tuple[int, int]:
+    """Start and end of the value of an element whose length is not written in two bytes."""
+    one = next(elements(head, place, len(head), Encoding()))
+    return one.value, one.end
 
 
 def _text(data: bytes, start: int, end: int) -> str:

@@ -31,7 +31,7 @@ from claimed_med.testing import containers, phantoms
 
 pytestmark = [pytest.mark.container, pytest.mark.xdist_group("container")]
 ROOT = Path(__file__).parent.parent.parent
-PARTS = ROOT / "tests" / "unit" / "engines" / "parts"
+PARTS = ROOT / "tests" / "parts"
 WHERE = {"engine", "image_digest", "source_revision", "packages", "python", "started", "ended", "platform", "threads"}
 
 

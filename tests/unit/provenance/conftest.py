@@ -14,8 +14,7 @@ from claimed_med import cli
 from claimed_med.provenance import crate, sign
 from claimed_med.testing import phantoms
 
-HERE = Path(__file__).parent
-PARTS, CHAIN = HERE / "parts", HERE / "chain.yaml"
+PARTS, CHAIN = Path(__file__).parents[2] / "parts", Path(__file__).with_name("chain.yaml")
 
 
 def claimed_med(*words, **environment):
@@ -28,7 +27,7 @@ def claimed_med(*words, **environment):
 
 @pytest.fixture
 def parts(monkeypatch):
-    """The small components of the tests of provenance."""
+    """The small components of tests/parts."""
     monkeypatch.setenv("CLAIMED_MED_COMPONENTS", str(PARTS))
     return PARTS
 

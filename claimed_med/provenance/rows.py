@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections import defaultdict
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from claimed_med.provenance.store import Store
 
 _FIELDS = {one.name for one in fields(Record)}
+_Names = dict[tuple[str, str], dict[str, None]]  # (role, unit) -> names, each once
 _KEY = 32
 _FILE_NAMES = ("sop_uid", "series_uid", "patient")
 
@@ -27,7 +29,7 @@ class Rows(NamedTuple):
     digest: str
     record: tuple[str, ...]
     parents: list[tuple[str, str]]
-    names: list[tuple[str, str, str]]
+    names: list[tuple[str, str, list[str]]]  # (role, unit, names)
 
     @property
     def place(self) -> str:
@@ -63,7 +65,8 @@ def add(store: Store, found: list[tuple[int, Rows]], places: list[tuple[str, int
     """Add numbered rows to the database, and the places of records that were met as ancestors before."""
     store.insert("records", [(number, rows.digest, *rows.record) for number, rows in found])
     store.insert("parents", [(number, *edge) for number, rows in found for edge in rows.parents])
-    store.insert("names", [(*name, number) for number, rows in found for name in rows.names])
+    named = ((name, role, unit, number) for number, rows in found for role, unit, names in rows.names for name in names)
+    store.insert("names", named)
     if places:
         store.change("UPDATE records SET place = ? WHERE number = ?", places)
 
@@ -80,22 +83,22 @@ def _rows(content: dict[str, Any], ancestors: Mapping[str, Any], place: str, nam
     parents = content.get("parents", {})
     known_ports = {port for port, parent in parents.items() if parent in ancestors}  # behind a border there is none
     came_in = {told["sha256"] for port in known_ports for told in ancestors[parents[port]].get("files", {}).values()}
-    names: dict[tuple[str, str, str], None] = {}
+    names: _Names = defaultdict(dict)
+    came = names[IN, ""]
     for one in (content.get("weights"), *content.get("locations", {}).values()):
         if one:
-            names[key_of(one), IN, ""] = None
+            came[key_of(one)] = None
     if content.get("payload"):
-        names[key_of(content["payload"]), OUT, ""] = None
+        names[OUT, ""][key_of(content["payload"])] = None
     units = content.get("units", ())
     _name_files(content.get("files", {}), {unit["key"] for unit in units}, came_in, names)
     for one in units:
         _name_unit(one, known_ports, names)
-    return Rows(known, (*head, place, body.decode()), list(parents.items()), list(names))
+    listed = [(role, unit, list(found)) for (role, unit), found in names.items() if found]
+    return Rows(known, (*head, place, body.decode()), list(parents.items()), listed)
 
 
-def _name_files(
-    files: Mapping[str, Mapping[str, str]], keys: set[str], came_in: set[str], names: dict[tuple[str, str, str], None]
-) -> None:
+def _name_files(files: Mapping[str, Mapping[str, str]], keys: set[str], came_in: set[str], names: _Names) -> None:
     """Add what the files of a record are called; one that was only handed on bears its names where it was made.
 
     Objects that enter have UIDs, and there are many of them: their digests are left out.
@@ -105,24 +108,25 @@ def _name_files(
         if content in came_in or file == UNITS:
             continue
         start = file.partition("/")[0]
-        unit = start if start in keys else ""
+        made = names[OUT, start if start in keys else ""]
         for field in _FILE_NAMES:
             if one := told.get(field):
-                names[key_of(one), OUT, unit] = None
+                made[key_of(one)] = None
         if not told.get("patient"):
-            names[content[:_KEY], OUT, unit] = None
+            made[content[:_KEY]] = None
 
 
-def _name_unit(unit: Mapping[str, Any], known_ports: set[str], names: dict[tuple[str, str, str], None]) -> None:
+def _name_unit(unit: Mapping[str, Any], known_ports: set[str], names: _Names) -> None:
     """Instances are named where they came in without a record; else those of the record before say it."""
     key = unit["key"]
+    came = names[IN, key]
     if unit.get("identity"):
-        names[key_of(unit["identity"]), OUT, key] = None
+        names[OUT, key][key_of(unit["identity"])] = None
     for port, told in unit.get("inputs", {}).items():
-        names[key_of(told["digest"]), IN, key] = None
+        came[key_of(told["digest"])] = None
         for field in ("series_uids", "patients") if port in known_ports else ("sop_uids", "series_uids", "patients"):
             for one in told.get(field, ()):
-                names[key_of(one), IN, key] = None
+                came[key_of(one)] = None
 
 
 @functools.cache

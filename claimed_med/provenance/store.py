@@ -76,7 +76,7 @@ class Store:
         """Run a statement without values."""
         self._execute(statement, ())
 
-    def insert(self, table: str, rows: Sequence[Sequence[Any]]) -> None:
+    def insert(self, table: str, rows: Iterable[Sequence[Any]]) -> None:
         """Add many rows at once."""
         names = COLUMNS[table]
         if self.is_postgres:

@@ -256,8 +256,9 @@ def note_origins(files: dict[str, dict[str, str]], folder: Path) -> None:
         return
     from claimed_med.dicom.origin import origin_of
 
+    patients: dict[str, str] = {}
     for name in listed:
-        found = origin_of(folder / name)
+        found = origin_of(folder / name, patients)
         if found is not None:
             files[name].update(series_uid=found.series_uid, patient=found.patient)
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 NETWORK = "CLAIMED_MED_CONTAINER_NETWORK"
 _LOCATIONS, _INPUTS, _OUTPUTS, _SCRATCH, _TMP = "/locations", "/inputs", "/outputs", "/scratch", "/tmp"  # noqa: S108 - inside
+_EVENTS = "events.jsonl"
 _NOBODY = 1000  # the user in a container when the engine is root
 
 
@@ -90,13 +91,14 @@ class ContainerRunner:
         started = lineage.now()
         try:
             shutil.rmtree(task.folder / f"{PARTIAL}container", ignore_errors=True)
-            for folder in (work / "tmp", work / "secrets", written):
+            for folder in (work / "tmp", work / "secrets", work / "events", written):
                 folder.mkdir(parents=True, exist_ok=True)
             (work / "secrets").chmod(0o700)
             call = self._call(task, found, work, written, share)
             with self._counted():
                 words = [self.program, "run", f"--name={self.name}-{number}", f"--label={self._label}"]
                 code = call.run([*words, *self._engine_words()], found.id, log, told)
+            openlineage.forward(work / "events" / _EVENTS)
             if code == 0 and task.component is None:
                 take_outputs(task, written, found.digest, started)
         finally:
@@ -187,6 +189,8 @@ class ContainerRunner:
             "CLAIMED_MED_SCRATCH": _SCRATCH,
             "CLAIMED_MED_PROGRESS_FD": "1",
             openlineage.PARENT: task.parent,
+            openlineage.FILE: f"{call.mount(work / 'events', '/events', writable=True)}/{_EVENTS}",
+            **openlineage.handed_on(),
         }
         variables, files = handed_in(work / "secrets", talks=call.network != "none")
         call.environment |= variables

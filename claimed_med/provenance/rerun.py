@@ -6,6 +6,7 @@ Paths and servers are never recorded. Tasks through which data enter or leave ar
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -201,9 +202,10 @@ def _beside(folder: Path, digest: str) -> Path | None:
     for place in (folder.parent, folder.parent.parent):
         for depth in ("*", "*/*"):
             for file in place.glob(f"{depth}/{LINEAGE}"):
-                record = lineage.read(file.parent)
-                if record is not None and record.digest() == digest:
-                    return file.parent
+                with contextlib.suppress(InputError, OSError):  # what others left or do there is no matter of this run
+                    record = lineage.read(file.parent)
+                    if record is not None and record.digest() == digest:
+                        return file.parent
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections import defaultdict
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,11 +13,14 @@ from claimed_med.payload import UNITS, sha256_of
 from claimed_med.provenance.store import IN, OUT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from claimed_med.provenance.store import Store
 
 _FIELDS = {one.name for one in fields(Record)}
+_Names = dict[tuple[str, str], dict[str, None]]  # (role, unit) -> names, each once
+_KEY = 32
+_FILE_NAMES = ("sop_uid", "series_uid", "patient")
 
 
 class Rows(NamedTuple):
@@ -25,15 +29,21 @@ class Rows(NamedTuple):
     digest: str
     record: tuple[str, ...]
     parents: list[tuple[str, str]]
-    names: list[tuple[str, str, str]]
+    names: list[tuple[str, str, list[str]]]  # (role, unit, names)
+
+    @property
+    def place(self) -> str:
+        """Folder in which the record lies, or '' when it was met as an ancestor."""
+        return self.record[4]
 
 
-def rows_of(text: bytes, place: str) -> Iterator[Rows]:
+def rows_of(text: bytes, place: str, known: set[str] | None = None) -> Iterator[Rows]:
     """The rows of a record and of all its ancestors.
 
     Args:
         text: Content of a lineage.json.
         place: Folder in which it lies.
+        known: Digests of ancestors that need not be given again, as every record behind them carries them; grows.
 
     Raises:
         ValueError: It is no record of a known version.
@@ -44,20 +54,26 @@ def rows_of(text: bytes, place: str) -> Iterator[Rows]:
     ancestors = content.pop("ancestors", {})
     yield _rows(content, ancestors, place, "")
     for name, ancestor in ancestors.items():
-        ancestor.pop("ancestors", None)
-        yield _rows(ancestor, ancestors, "", name)
+        if known is None or name not in known:
+            ancestor.pop("ancestors", None)
+            yield _rows(ancestor, ancestors, "", name)
+    if known is not None:
+        known.update(ancestors)
 
 
-def add(store: Store, found: list[tuple[int, Rows]]) -> None:
-    """Add numbered rows to the database."""
+def add(store: Store, found: list[tuple[int, Rows]], places: list[tuple[str, int]]) -> None:
+    """Add numbered rows to the database, and the places of records that were met as ancestors before."""
     store.insert("records", [(number, rows.digest, *rows.record) for number, rows in found])
     store.insert("parents", [(number, *edge) for number, rows in found for edge in rows.parents])
-    store.insert("names", [(*name, number) for number, rows in found for name in rows.names])
+    named = ((name, role, unit, number) for number, rows in found for role, unit, names in rows.names for name in names)
+    store.insert("names", named)
+    if places:
+        store.change("UPDATE records SET place = ? WHERE number = ?", places)
 
 
 def key_of(name: str) -> str:
     """A name as the index has it: half of a sha256 is enough, and an index of half the size is twice as fast."""
-    return name[:32] if len(name) == 64 else name
+    return name[:_KEY] if len(name) == 2 * _KEY else name
 
 
 def _rows(content: dict[str, Any], ancestors: Mapping[str, Any], place: str, name: str) -> Rows:
@@ -67,47 +83,50 @@ def _rows(content: dict[str, Any], ancestors: Mapping[str, Any], place: str, nam
     parents = content.get("parents", {})
     known_ports = {port for port, parent in parents.items() if parent in ancestors}  # behind a border there is none
     came_in = {told["sha256"] for port in known_ports for told in ancestors[parents[port]].get("files", {}).values()}
-    names = {(key_of(one), role, unit): None for one, role, unit in _names(content, came_in, known_ports)}
-    return Rows(known, (*head, place, body.decode()), list(parents.items()), list(names))
-
-
-def _names(content: Mapping[str, Any], came_in: set[str], known_ports: set[str]) -> Iterator[tuple[str, str, str]]:
-    """(name, role, unit): a file that was only handed on bears its names where it was made, not here."""
+    names: _Names = defaultdict(dict)
+    came = names[IN, ""]
+    for one in (content.get("weights"), *content.get("locations", {}).values()):
+        if one:
+            came[key_of(one)] = None
     if content.get("payload"):
-        yield content["payload"], OUT, ""
-    if content.get("weights"):
-        yield content["weights"], IN, ""
-    for value in content.get("locations", {}).values():
-        yield value, IN, ""
+        names[OUT, ""][key_of(content["payload"])] = None
     units = content.get("units", ())
-    keys = {unit["key"] for unit in units}
-    for file, told in content.get("files", {}).items():
-        if told["sha256"] not in came_in and file != UNITS:
-            start = file.partition("/")[0]
-            yield from _names_of_file(told, start if start in keys else "")
+    _name_files(content.get("files", {}), {unit["key"] for unit in units}, came_in, names)
     for one in units:
-        yield from _names_of_unit(one, known_ports)
+        _name_unit(one, known_ports, names)
+    listed = [(role, unit, list(found)) for (role, unit), found in names.items() if found]
+    return Rows(known, (*head, place, body.decode()), list(parents.items()), listed)
 
 
-def _names_of_file(told: Mapping[str, str], unit: str) -> Iterator[tuple[str, str, str]]:
-    """Objects that enter have UIDs, and there are many of them: their digests are left out."""
-    for field in ("sop_uid", "series_uid", "patient"):
-        if told.get(field):
-            yield told[field], OUT, unit
-    if not told.get("patient"):
-        yield told["sha256"], OUT, unit
+def _name_files(files: Mapping[str, Mapping[str, str]], keys: set[str], came_in: set[str], names: _Names) -> None:
+    """Add what the files of a record are called; one that was only handed on bears its names where it was made.
+
+    Objects that enter have UIDs, and there are many of them: their digests are left out.
+    """
+    for file, told in files.items():
+        content = told["sha256"]
+        if content in came_in or file == UNITS:
+            continue
+        start = file.partition("/")[0]
+        made = names[OUT, start if start in keys else ""]
+        for field in _FILE_NAMES:
+            if one := told.get(field):
+                made[key_of(one)] = None
+        if not told.get("patient"):
+            made[content[:_KEY]] = None
 
 
-def _names_of_unit(unit: Mapping[str, Any], known_ports: set[str]) -> Iterator[tuple[str, str, str]]:
+def _name_unit(unit: Mapping[str, Any], known_ports: set[str], names: _Names) -> None:
     """Instances are named where they came in without a record; else those of the record before say it."""
     key = unit["key"]
+    came = names[IN, key]
     if unit.get("identity"):
-        yield unit["identity"], OUT, key
+        names[OUT, key][key_of(unit["identity"])] = None
     for port, told in unit.get("inputs", {}).items():
-        yield told["digest"], IN, key
+        came[key_of(told["digest"])] = None
         for field in ("series_uids", "patients") if port in known_ports else ("sop_uids", "series_uids", "patients"):
-            for value in told.get(field, ()):
-                yield value, IN, key
+            for one in told.get(field, ()):
+                came[key_of(one)] = None
 
 
 @functools.cache
@@ -128,14 +147,22 @@ def _parsed(text: bytes) -> Any:
 def _canonical(content: Mapping[str, Any]) -> bytes:
     """As `lineage.canonical`; the two write some numbers differently, so records with such numbers go the slow way."""
     fast = _orjson()
-    if fast is None or _has_odd_number(content):
+    if fast is None or _has_odd_number(
+        (*content.get("settings", {}).values(), *content.get("environment", {}).values())
+    ):
         return canonical(content).encode()
     return bytes(fast.dumps(content, option=fast.OPT_SORT_KEYS))
 
 
-def _has_odd_number(content: Mapping[str, Any]) -> bool:
-    values = [*content.get("settings", {}).values(), *content.get("environment", {}).values()]
-    return any(isinstance(one, float) and "e" in repr(one) for one in values)
+def _has_odd_number(values: Iterable[Any]) -> bool:
+    """Whether there is a number with an exponent."""
+    for one in values:
+        if isinstance(one, list):
+            if _has_odd_number(one):
+                return True
+        elif isinstance(one, float) and "e" in repr(one):
+            return True
+    return False
 
 
 def _slow_digest(content: Mapping[str, Any]) -> str:

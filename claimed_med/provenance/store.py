@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 IN, OUT = "in", "out"
 COLUMNS = {
     "records": {
-        "number": "BIGINT PRIMARY KEY",
+        "number": "INTEGER PRIMARY KEY",
         **dict.fromkeys(("digest", "component", "version", "port", "payload", "place", "body"), "TEXT NOT NULL"),
     },
     "parents": {"child": "BIGINT NOT NULL", "port": "TEXT NOT NULL", "parent": "TEXT NOT NULL"},
@@ -37,6 +37,13 @@ INDEXES = (
     "CREATE INDEX IF NOT EXISTS names_name ON names (name)",
 )
 _MANY = 500  # names in one question
+_FAST = (
+    "page_size = 16384",  # a record is nearly a page of the usual size
+    "journal_mode = OFF",
+    "synchronous = OFF",
+    "cache_size = -400000",
+    "temp_store = MEMORY",
+)
 
 
 class Store:
@@ -69,7 +76,7 @@ class Store:
         """Run a statement without values."""
         self._execute(statement, ())
 
-    def insert(self, table: str, rows: Sequence[Sequence[Any]]) -> None:
+    def insert(self, table: str, rows: Iterable[Sequence[Any]]) -> None:
         """Add many rows at once."""
         names = COLUMNS[table]
         if self.is_postgres:
@@ -79,6 +86,13 @@ class Store:
         else:
             marks = ", ".join("?" * len(names))
             self.connection.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)  # noqa: S608 - our own names
+
+    def change(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Run a statement once for every row of values."""
+        if self.is_postgres:
+            self.connection.cursor().executemany(statement.replace("?", "%s"), rows)
+        else:
+            self.connection.executemany(statement, rows)
 
     def commit(self) -> None:
         """Make what was written last."""
@@ -121,7 +135,7 @@ def _sqlite(place: str, *, fast: bool) -> Store:
     try:
         connection = sqlite3.connect(place)
         if fast:
-            for pragma in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -400000", "temp_store = MEMORY"):
+            for pragma in _FAST:
                 connection.execute(f"PRAGMA {pragma}")
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.Error:

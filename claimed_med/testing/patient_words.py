@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _SHORTEST = 6
-_RECORDS = ("lineage.json", "units.json", "*.log", "*.prom", "*.ndjson", "metrics*", "status*.json")
+_RECORDS = (
+    *("lineage.json", "units.json", "run.json", "ro-crate-metadata.json", "*events*.jsonl", "openlineage*.jsonl"),
+    *("*.log", "*.prom", "*.ndjson", "metrics*", "status*.json"),
+)
 
 
 @cache

@@ -31,7 +31,7 @@ from claimed_med.testing import containers, phantoms
 
 pytestmark = [pytest.mark.container, pytest.mark.xdist_group("container")]
 ROOT = Path(__file__).parent.parent.parent
-PARTS = ROOT / "tests" / "unit" / "engines" / "parts"
+PARTS = ROOT / "tests" / "parts"
 WHERE = {"engine", "image_digest", "source_revision", "packages", "python", "started", "ended", "platform", "threads"}
 
 
@@ -88,6 +88,15 @@ def logs(out):
 
 def facts(place):
     return dict(line.partition(" ")[::2] for line in (place / "data").read_text().splitlines())
+
+
+def events(path):
+    """What each event is about; all but the pipeline's own must name it as their parent."""
+    listed = [json.loads(line) for line in path.read_text().splitlines()]
+    root = listed[0]["run"]["runId"]
+    parents = {one["run"]["facets"].get("parent", {}).get("run", {}).get("runId") for one in listed[1:-1]}
+    assert parents == {root}
+    return sorted((one["eventType"], one["job"]["name"], one["outputs"] == []) for one in listed)
 
 
 def hardened(image, folder, *words):
@@ -249,10 +258,15 @@ def test_odd_paths_local_components_and_values_reach_the_container(cpu, monkeypa
         with dsl.If(counted.outputs["n_lines"] > 4):
             ours("count-lines")(table=counted.outputs["grown"])
 
+    told = {name: tmp_path / f"{name}.events.jsonl" for name in ("run", "free")}
+    monkeypatch.setenv("CLAIMED_MED_EVENTS", str(told["run"]))
     code, statuses = start(compiled(lines, tmp_path), tmp_path / "run", path=str(source))
     assert (code, list(statuses.values()).count("done")) == (0, 3), logs(tmp_path / "run")
+    monkeypatch.setenv("CLAIMED_MED_EVENTS", str(told["free"]))
     assert start(compiled(lines, tmp_path), tmp_path / "free", isolation="process", path=str(source))[0] == 0
     assert payloads(tmp_path / "run") == payloads(tmp_path / "free")
+    assert events(told["run"]) == events(told["free"])
+    assert len(events(told["run"])) == 8
 
 
 def test_a_killed_task_is_told_as_killed(cpu, monkeypatch, tmp_path):

@@ -13,7 +13,7 @@ from claimed_med.targets.kfp import render
 from claimed_med.testing import phantoms, servers, slurm
 
 pytestmark = pytest.mark.xdist_group("engines")
-PARTS = "tests/unit/engines/parts"
+PARTS = "tests/parts"
 
 
 @pytest.fixture(scope="module")

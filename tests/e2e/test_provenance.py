@@ -129,14 +129,14 @@ def test_segment_and_report_is_identical_with_and_without_its_source(study, tmp_
     assert len(whole.outputs) == len(kept.outputs) + 2
 
 
-def test_german_creditexpect_identical(data, tmp_path):
+def test_german_credit_is_identical(data, tmp_path):
     table = data / "tabular" / "german.data"
     out = run("german_credit_fairness", tmp_path / "run", table=table, n_splits=2)
     expect_identical(out, tmp_path / "again", {"table": str(table)})
 
 
 @pytest.mark.slow
-def test_the_training_pipelineexpect_identical(tmp_path):
+def test_the_training_pipeline_is_identical(tmp_path):
     made = xrays.xrays(tmp_path / "data", n_patients=48)
     given = {"folder": str(made / "images"), "table": str(made / "labels.csv")}
     small = {"recipe": "xray_small", "epochs": 1, "n_explained": 1, "n_attacked": 4, "n_bootstrap": 100}

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from claimed_med import lineage, registry
@@ -37,6 +39,29 @@ def test_a_record_survives_its_file(tmp_path):
     record = lineage.Record("a", "1", "out", {"x": 1}, units=[lineage.UnitRecord("k", "done", "i")])
     (tmp_path / "lineage.json").write_text(record.to_json())
     assert lineage.read(tmp_path) == record
+
+
+def test_a_record_is_written_with_a_line_for_every_file_unit_and_ancestor():
+    files = {f"1.2.{number}.dcm": {"sha256": f"{number}" * 64, "sop_uid": f"1.2.{number}"} for number in range(3)}
+    units = [lineage.UnitRecord(f"k{number}", "done", "i", {"p": {"digest": "d"}}) for number in range(2)]
+    parent = lineage.Record("a", "1", "out", {"words": ["\u00e4", "\u2028"], "none": {}})
+    record = lineage.Record("b", "1", "out", {"low": 1e-7}, units=units).with_files(files)
+    record.adopt("p", parent)
+    text = record.to_json()
+    assert json.loads(text) == record.as_dict()
+    assert text.isascii()
+    lines = text.splitlines()
+    assert sum(line.startswith(' "1.2.') for line in lines) == 3
+    assert sum(line.startswith(' {"identity"') for line in lines) == 2
+    assert [line for line in lines if '"component": "a"' in line] == [f' "{parent_name(record)}": ' + one_line(parent)]
+
+
+def parent_name(record):
+    return record.parents["p"]
+
+
+def one_line(record):
+    return json.dumps(record.as_dict(), sort_keys=True)
 
 
 def test_a_record_of_another_kind_is_refused(tmp_path):

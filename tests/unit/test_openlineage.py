@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -130,6 +131,25 @@ def test_a_file_that_is_too_long_is_put_aside(events, tmp_path, monkeypatch):
     for _ in range(5):
         openlineage.emit(openlineage.event("START", openlineage.Run("job")))
     assert (tmp_path / "events.old.jsonl").is_file()
+    assert len(events()) == 1
+
+
+def test_events_of_a_run_elsewhere_are_delivered_as_they_are(tmp_path, events):
+    told = [openlineage.event(kind, openlineage.Run("boxed")) for kind in ("START", "COMPLETE")]
+    text = "\n".join(["half a li", json.dumps(told[0]), '{"schemaURL": "another"}', "[1]", json.dumps(told[1]), ""])
+    (tmp_path / "boxed").write_text(text)
+    openlineage.forward(tmp_path / "boxed")
+    assert events() == told
+
+
+def test_nothing_but_a_plain_file_is_taken_from_elsewhere(tmp_path, events):
+    (tmp_path / "plain").write_text(json.dumps(openlineage.event("START", openlineage.Run("boxed"))))
+    (tmp_path / "link").symlink_to(tmp_path / "plain")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("link", "pipe", "nowhere", "."):
+        openlineage.forward(tmp_path / name)
+    assert events() == []
+    openlineage.forward(tmp_path / "plain")
     assert len(events()) == 1
 
 

@@ -9,12 +9,12 @@ from claimed_med.engines.ir import load
 from claimed_med.engines.local import LocalEngine
 from claimed_med.engines.report import Report
 
-PARTS = Path(__file__).parent / "parts"
+PARTS = Path(__file__).parents[2] / "parts"
 
 
 @pytest.fixture
 def parts(monkeypatch):
-    """The small components of the engine's tests."""
+    """The small components of tests/parts."""
     monkeypatch.setenv("CLAIMED_MED_COMPONENTS", str(PARTS))
     return PARTS
 

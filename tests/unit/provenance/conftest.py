@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from claimed_med import cli
+from claimed_med.provenance import crate, sign
 from claimed_med.testing import phantoms
 
-HERE = Path(__file__).parent
-PARTS, CHAIN = HERE / "parts", HERE / "chain.yaml"
+PARTS, CHAIN = Path(__file__).parents[2] / "parts", Path(__file__).with_name("chain.yaml")
 
 
 def claimed_med(*words, **environment):
@@ -27,7 +27,7 @@ def claimed_med(*words, **environment):
 
 @pytest.fixture
 def parts(monkeypatch):
-    """The small components of the tests of provenance."""
+    """The small components of tests/parts."""
     monkeypatch.setenv("CLAIMED_MED_COMPONENTS", str(PARTS))
     return PARTS
 
@@ -92,3 +92,25 @@ def key(tmp_path_factory):
 def public(key):
     """The public part of the key."""
     return key.with_name("hospital.pem.pub")
+
+
+@pytest.fixture(scope="module")
+def sealed(made_study, key, tmp_path_factory):
+    """The study and its crate, both signed."""
+    place = tmp_path_factory.mktemp("sealed")
+    shutil.copytree(made_study, place / "run")
+    crate.export(made_study, place / "crate", with_data=True)
+    for one in ("run", "crate"):
+        sign.sign(place / one, key)
+    return place
+
+
+@pytest.fixture
+def copy(sealed, tmp_path):
+    """A function: name of one of the two -> a copy that may be altered."""
+
+    def make(name):
+        shutil.copytree(sealed / name, tmp_path / name)
+        return tmp_path / name
+
+    return make

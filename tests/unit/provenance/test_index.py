@@ -89,6 +89,21 @@ def test_records_of_ancestors_are_enough(study, tmp_path):
     assert len(found.steps) == 3
 
 
+def test_a_record_that_is_met_as_an_ancestor_first_has_its_place_all_the_same(study, place):
+    last, *others = (study / name for name in ("measure-segments", "segment-lungs", "load-folder"))
+    listed = "SELECT place FROM records WHERE component <> 'load-folder' ORDER BY component"
+    wanted = [str(last / "measurements"), str(others[0] / "segmentation")]
+    build([last, *others], place)
+    with connected(place) as store:
+        assert [folder for (folder,) in store.rows(listed)] == wanted
+    build([last], place)
+    with connected(place) as store:
+        assert [folder for (folder,) in store.rows(listed)] == [wanted[0], ""]
+    assert build([study], place, anew=False).n_records == 1
+    with connected(place) as store:
+        assert [folder for (folder,) in store.rows(listed)] == wanted
+
+
 def test_a_patient_and_a_series_are_followed_forwards(study, place):
     build([study], place)
     series = str(dcmread(next((study / "load-folder" / "collection").glob("*.dcm"))).SeriesInstanceUID)

@@ -15,7 +15,7 @@ from claimed_med.errors import EngineError, InputError
 from claimed_med.provenance import runfile
 from claimed_med.provenance.rerun import Order, rerun
 
-from .conftest import CHAIN, claimed_med
+from .conftest import CHAIN, PARTS, claimed_med
 
 
 def verdicts(done):
@@ -91,7 +91,7 @@ def test_an_altered_file_that_is_taken_over_is_named(chain, again):
 
 def test_another_component_version_is_named(chain, again, monkeypatch, tmp_path):
     newer = tmp_path / "newer"
-    shutil.copytree(CHAIN.parent / "parts", newer)
+    shutil.copytree(PARTS, newer)
     file = newer / "count_lines.py"
     file.write_text(file.read_text().replace('version="1.0.0"', 'version="1.1.0"'))
     monkeypatch.setenv("CLAIMED_MED_COMPONENTS", str(newer))
@@ -161,6 +161,15 @@ def test_a_component_needs_its_input_named_when_nobody_knows_where_it_is(study, 
     shutil.move(study / "segment-lungs", tmp_path / "alone")
     with pytest.raises(InputError, match=r"add --input series=FOLDER"):
         rerun(tmp_path / "alone", tmp_path / "again", Order())
+
+
+@pytest.mark.parametrize("content", ["no JSON", "[]", '{"schema": "another"}'])
+def test_a_damaged_record_next_door_is_no_obstacle(study, tmp_path, content):
+    (tmp_path / "next door").mkdir()
+    (tmp_path / "next door" / "lineage.json").write_text(content)
+    (study / "damaged" / "port").mkdir(parents=True)
+    (study / "damaged" / "port" / "lineage.json").write_text(content)
+    assert rerun(study / "measure-segments", tmp_path / "again", Order()).is_reproduced
 
 
 def test_a_component_finds_its_inputs_beside_itself(study, tmp_path):

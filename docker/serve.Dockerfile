@@ -1,7 +1,7 @@
-# Serving: `claimed-med serve` and the components that deploy.
+# Serving: `claimed-med serve`, the page of `claimed-med monitor`, and the components that deploy.
 ARG BASE=localhost/claimed-med/torch
 FROM ${BASE}
-ARG EXTRAS=serve
+ARG EXTRAS=serve,monitor
 ARG ALONE=
 ARG REVISION=
 

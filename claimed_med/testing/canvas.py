@@ -28,6 +28,9 @@ from tornado.websocket import websocket_connect
 
 port, address, target, wanted, seconds = sys.argv[1:]
 NODES = "document.querySelectorAll('.d3-node-group').length"
+TOASTS = "document.querySelectorAll('.Toastify__toast').length"
+DISMISS = "document.querySelectorAll('.Toastify__close-button').forEach(one => one.click())"
+PALETTE = "(one => one && one.click())(document.querySelector('.palette-flyout-category, .togglePalette-action button'))"
 
 
 async def main():
@@ -59,7 +62,12 @@ async def main():
     while count < int(wanted) and time.time() < end:
         await asyncio.sleep(1)
         count = await run(NODES) or 0
-    await asyncio.sleep(2)
+    await run(PALETTE)
+    quiet = 0
+    while quiet < 5 and time.time() < end:  # messages come late, and go slowly
+        await run(DISMISS)
+        await asyncio.sleep(1)
+        quiet = 0 if await run(TOASTS) else quiet + 1
     shot = await call("Page.captureScreenshot", format="png")
     with open(target, "wb") as file:
         file.write(base64.b64decode(shot["data"]))

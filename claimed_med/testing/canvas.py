@@ -30,7 +30,7 @@ port, address, target, wanted, seconds = sys.argv[1:]
 NODES = "document.querySelectorAll('.d3-node-group').length"
 TOASTS = "document.querySelectorAll('.Toastify__toast').length"
 DISMISS = "document.querySelectorAll('.Toastify__close-button').forEach(one => one.click())"
-PALETTE = "(one => one && one.click())(document.querySelector('.palette-flyout-category, .togglePalette-action button'))"
+PALETTE = "document.querySelector('.togglePalette-action button')?.click()"
 
 
 async def main():
@@ -56,7 +56,7 @@ async def main():
     async def run(text):
         return (await call("Runtime.evaluate", expression=text, returnByValue=True))["result"].get("value")
 
-    await call("Emulation.setDeviceMetricsOverride", width=1900, height=800, deviceScaleFactor=1, mobile=False)
+    await call("Emulation.setDeviceMetricsOverride", width=2150, height=720, deviceScaleFactor=1, mobile=False)
     await call("Page.navigate", url=address)
     count = 0
     while count < int(wanted) and time.time() < end:
@@ -140,7 +140,7 @@ def _answers(port: int) -> bool:
 @contextlib.contextmanager
 def _chromium(folder: Path, port: int) -> Iterator[None]:
     words = [
-        program(), "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1900,800",
+        program(), "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=2150,720",
         f"--user-data-dir={folder}", f"--remote-debugging-port={port}", "about:blank",
     ]  # fmt: skip
     nowhere = subprocess.DEVNULL

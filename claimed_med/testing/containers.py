@@ -67,7 +67,7 @@ def component(
         network: `none`, or that through which a server is reached.
     """
     out.mkdir(parents=True)
-    out.chmod(0o777)  # noqa: S103 - for the user inside, whose number is nobody's here
+    out.chmod(0o777)  # for the user inside, whose number is nobody's here
     places = {f"/inputs/{name}": path for name, path in inputs.items()}
     places |= {word: Path(word) for word in words if Path(word).is_absolute() and Path(word).exists()}
     mounts = [f"--mount=type=bind,source={path},target={place},readonly" for place, path in places.items()]

@@ -1,7 +1,8 @@
 """Import what the components of an image import, bodies of functions included: can the image run them at all?
 
-`python -m claimed_med.testing.imports` inside an image prints, as JSON, every component that it carries with the
-imports that fail. Modules are really imported, so that a library which misses a shared object fails here too.
+`python -m claimed_med.testing.imports` inside an image prints, as JSON, every component that it carries (or those that
+are named) with the imports that fail. Modules are really imported, so that a library which misses a shared object fails
+here too.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from claimed_med import registry
 from claimed_med.engines import code
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from claimed_med.component import Component
 
@@ -29,15 +30,19 @@ _HANDLES = ("handle.py", "handles.py", "plain_handles.py", "units.py", "registry
 _CHOSEN = ("pyspark",)
 
 
-def failing(image: str) -> dict[str, dict[str, str]]:
-    """Component of this image -> import that fails -> why.
+def failing(names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Component -> import that fails -> why.
 
     Args:
-        image: Name of the image; the components that name it in their contract are looked at.
+        names: Of components.
     """
-    carried = [one for one in map(registry.get, registry.names()) if one.contract.image == image]
     known: dict[str, str] = {}
-    return {one.contract.name: _failing(one, known) for one in carried}
+    return {name: _failing(registry.get(name), known) for name in names}
+
+
+def carried(image: str) -> list[str]:
+    """The components that name this image in their contract."""
+    return [name for name in registry.names() if registry.get(name).contract.image == image]
 
 
 def imports(component: Component) -> set[str]:
@@ -80,4 +85,4 @@ def _try(module: str, name: str) -> str:
 
 
 if __name__ == "__main__":
-    print(json.dumps(failing(os.environ["CLAIMED_MED_IMAGE"])))
+    print(json.dumps(failing(sys.argv[1:] or carried(os.environ["CLAIMED_MED_IMAGE"]))))

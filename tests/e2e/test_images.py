@@ -14,10 +14,17 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import requests
+import yaml
 
 import claimed_med as cm
 from claimed_med import registry
-from claimed_med.payload import folder_digest
+from claimed_med.cli import main
+from claimed_med.engines.flatten import flatten
+from claimed_med.engines.ir import load
+from claimed_med.engines.render import render
+from claimed_med.payload import LINEAGE, folder_digest
+from claimed_med.pipeline_cli import find, names
+from claimed_med.targets import k8s_job, platform
 from claimed_med.testing import containers, imports
 from claimed_med.testing.example import example_of
 from claimed_med.testing.models import decide
@@ -56,17 +63,12 @@ def secret():
         yield
 
 
-def _claimed(image):
-    return sorted(name for name in registry.names() if registry.get(name).contract.image == image)
-
-
-def _check_imports(reference, image):
-    strict = [word for word in containers.HARDENED if not word.startswith("--tmpfs")]
-    start = ["run", "--rm", *strict, "--tmpfs=/tmp", "--entrypoint=python", reference]
-    done = containers.run(*start, "-m", "claimed_med.testing.imports", check=False)
+def _check_imports(reference, names, *asked):
+    start = ["run", "--rm", *containers.HARDENED, "--entrypoint=python", reference]
+    done = containers.run(*start, "-m", "claimed_med.testing.imports", *asked, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     told = json.loads(done.stdout)
-    assert sorted(told) == _claimed(image)
+    assert sorted(told) == sorted(names)
     assert {name: failed for name, failed in told.items() if failed} == {}
 
 
@@ -97,19 +99,26 @@ def test_all_images_are_looked_at():
 
 
 def test_the_image_of_the_core_can_import_all_that_its_components_import(cpu):
-    _check_imports(cpu, "cpu")
+    _check_imports(cpu, imports.carried("cpu"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("image", IMAGES)
 def test_an_image_can_import_all_that_its_components_import(images, image):
-    _check_imports(images[image], image)
+    _check_imports(images[image], imports.carried(image))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", names())
+def test_the_one_image_of_a_job_can_import_what_all_steps_import(images, name):
+    plan = flatten(load(find(name, ".yaml")))
+    steps = sorted({step.component for step in plan.steps})
+    _check_imports(images[k8s_job.image_of(plan)], steps, *steps)
 
 
 def test_an_import_that_an_image_lacks_is_found(cpu):
-    script = "import os; os.environ['CLAIMED_MED_IMAGE'] = 'torch'\n"
-    script += "from claimed_med.testing import imports; import json; print(json.dumps(imports.failing('torch')))"
-    start = ["run", "--rm", *containers.HARDENED, "--entrypoint=python", cpu, "-c", script]
+    asked = ["-m", "claimed_med.testing.imports", "segment-brain", "explain-predictions"]
+    start = ["run", "--rm", *containers.HARDENED, "--entrypoint=python", cpu, *asked]
     told = json.loads(containers.run(*start).stdout)
     assert any(one.startswith("torch") for one in told["segment-brain"])
     assert "captum" in str(told["explain-predictions"])
@@ -157,6 +166,31 @@ def test_real_figures_on_the_map_of_the_image_map(images, data, tmp_path):
     inputs = {name: tmp_path / name for name in ("results", "sites")}
     made = _both(images["map"], "map-sites", inputs, tmp_path / "made")
     assert list((made / "picture").rglob("*.png"))
+
+
+@pytest.mark.slow
+def test_the_pod_of_a_job_gives_the_bytes_of_the_plain_run(images, data, tmp_path):
+    source, name = data / "mr_t1_siemens_head", "segment_and_report"
+    site = platform.Platform()
+    job = yaml.safe_load(render("k8s-job", find(name, ".yaml"), "", site, {"path": "/data/study"}))
+    (told,) = job["spec"]["template"]["spec"]["containers"]
+    assert told["image"].startswith("claimed-med/torch:")
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs").chmod(0o777)
+    mounts = [f"--mount=type=bind,source={source},target=/data/study,readonly"]
+    mounts += [f"--mount=type=bind,source={tmp_path / 'runs'},target=/runs"]
+    given = [f"--env={one['name']}={one['value']}" for one in told["env"] if "value" in one]
+    start = ["run", "--rm", *containers.HARDENED, *given, "--env=CLAIMED_MED_SECRET", *mounts]
+    start += [f"--entrypoint={told['command'][0]}", images["torch"], *told["command"][1:], *told["args"]]
+    done = containers.run(*start, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    words = ["pipeline", "run", name, "--set", f"path={source}", "--no-cache", "--out", str(tmp_path / "plain")]
+    assert main(words) == 0
+    boxed = tmp_path / "runs" / "segment-and-report"
+    ports = [path.parent.relative_to(boxed) for path in boxed.rglob(LINEAGE)]
+    assert len(ports) > 5
+    for port in ports:
+        assert folder_digest(boxed / port) == folder_digest(tmp_path / "plain" / port), port
 
 
 # --- serving

@@ -15,10 +15,11 @@ from claimed_med.cli import main
 from claimed_med.engines.flatten import flatten
 from claimed_med.engines.ir import load
 from claimed_med.engines.render import render
+from claimed_med.errors import ContractError
 from claimed_med.models import kserve
 from claimed_med.models import recipe as recipes
 from claimed_med.pipeline_cli import find, names
-from claimed_med.targets import katib, platform, pytorchjob, trainjob
+from claimed_med.targets import k8s_job, katib, platform, pytorchjob, trainjob
 from claimed_med.targets.training_job import Platform
 from claimed_med.testing.crd import faults
 
@@ -97,6 +98,34 @@ def test_the_table_of_engines_has_a_row_for_every_pipeline_and_no_other():
     rows = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("| `")]
     assert sorted(row[0].strip(" `") for row in rows) == sorted(names())
     assert {cell.strip().partition(",")[0] for row in rows for cell in row[1:]} <= {"run", "valid"}
+
+
+def test_the_image_of_a_job_holds_what_its_steps_need_by_its_dockerfile():
+    folder = Path(__file__).parents[3] / "docker"
+    told = {path.stem: path.read_text() for path in folder.glob("*.Dockerfile")}
+    extras = {name: _argument(text, "EXTRAS").split(",") for name, text in told.items()}
+    below = {name: _argument(text, "BASE").rsplit("/", 1)[-1] for name, text in told.items()}
+    assert sorted(k8s_job._HOLDS) == sorted(told)
+    for name, held in k8s_job._HOLDS.items():
+        stack = [name]
+        while below[stack[-1]] in told:
+            stack.append(below[stack[-1]])
+        brought = {extra for one in stack for extra in extras[one]}
+        assert held - {*stack} <= brought, name
+
+
+def _argument(text, name):
+    return next(line.partition("=")[2] for line in text.splitlines() if line.startswith(f"ARG {name}="))
+
+
+def test_a_job_has_the_smallest_image_that_runs_all_steps_or_is_refused():
+    plans = {name: flatten(load(find(name, ".yaml"))) for name in names()}
+    wanted = {"segment_and_report": "torch", "pacs_segment_and_report": "serve", "deploy_blessed_model": "serve"}
+    assert {name: k8s_job.image_of(plans[name]) for name in wanted} == wanted
+    plan = plans["segment_and_report"]
+    strange = replace(plan, steps=[replace(plan.steps[0], image="theirs"), *plan.steps[1:]])
+    with pytest.raises(ContractError, match="one pod with one image; got cpu, theirs, torch"):
+        k8s_job.image_of(strange)
 
 
 # --- training

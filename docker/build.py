@@ -239,7 +239,7 @@ def lock() -> int:
                     sys.exit(f"docker/build.py: {told}; build all images anew from one constraints.txt")
     head = "# Written by `docker/build.py --lock` from the bills of materials; direct pins are in pyproject.toml.\n"
     (HERE / "constraints.txt").write_text(
-        head + "".join(f"{name}=={lines[name]}\n" for name in sorted(lines)), encoding="utf-8"
+        head + "".join(sorted(f"{name}=={version}\n" for name, version in lines.items())), encoding="utf-8"
     )
     print(f"docker/constraints.txt: {len(lines)} packages")
     return 0

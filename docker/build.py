@@ -113,11 +113,13 @@ def gather(given: dict[str, str]) -> Path:
     for old in wheels.glob("claimed_med-*"):
         old.unlink()
     pip("wheel", "--no-deps", "--wheel-dir", str(wheels), str(HOME))
+    told = context / "constraints.txt"
+    told.write_text((HERE / "constraints.txt").read_text(encoding="utf-8") + "\n".join(pins()) + "\n", encoding="utf-8")
     extras = f"claimed_med[{given['EXTRAS']}]"
-    pip("download", *platform(), "--constraint", str(HERE / "constraints.txt"), "--dest", str(wheels), extras, PIP)
+    pip("download", *platform(), "--constraint", str(told), "--dest", str(wheels), extras, PIP)
     if given["ALONE"]:
         pip("download", *platform(), "--no-deps", "--dest", str(wheels), given["ALONE"])
-    for script in ("install.sh", "sbom.py", "constraints.txt"):
+    for script in ("install.sh", "sbom.py"):
         shutil.copyfile(HERE / script, context / script)
     return context
 
@@ -214,18 +216,31 @@ def commit_time() -> str:
     return _git("log", "-1", "--format=%ct", "--", *_MADE_OF) or "0"
 
 
-def lock() -> int:
-    """Write the versions of what our pinned packages need in turn: what constraints.txt holds."""
+def pins() -> list[str]:
+    """The direct pins of all extras as constraints: an image without an extra keeps to its versions too."""
     project = tomllib.loads((HOME / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     pinned = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
-    ours = {"claimed-med", *(re.split(r"[=\[]", one)[0].lower().replace("_", "-") for one in pinned)}
-    lines = set()
-    for bill in OUT.glob("*.cdx.json"):
+    return sorted({re.sub(r"\[.*?\]", "", one) for one in pinned})
+
+
+def lock() -> int:
+    """Write the versions of what our pinned packages need in turn: what constraints.txt holds."""
+    ours = {"claimed-med", *(one.partition("=")[0].lower().replace("_", "-") for one in pins())}
+    bills = {name: OUT / f"{name}.cdx.json" for name in names()}
+    if absent := [name for name, bill in bills.items() if not bill.is_file()]:
+        sys.exit(f"docker/build.py: no bill of materials of {', '.join(absent)}; build all images first (make image)")
+    lines: dict[str, str] = {}
+    for image, bill in bills.items():
         for one in json.loads(bill.read_text(encoding="utf-8"))["components"]:
             if one.get("purl", "").startswith("pkg:pypi/") and one["name"] not in ours:
-                lines.add(f"{one['name']}=={one['version'].partition('+')[0]}")
+                version = one["version"].partition("+")[0]
+                if lines.setdefault(one["name"], version) != version:
+                    told = f"{one['name']} is {version} in {image} and {lines[one['name']]} in another image"
+                    sys.exit(f"docker/build.py: {told}; build all images anew from one constraints.txt")
     head = "# Written by `docker/build.py --lock` from the bills of materials; direct pins are in pyproject.toml.\n"
-    (HERE / "constraints.txt").write_text(head + "".join(f"{line}\n" for line in sorted(lines)), encoding="utf-8")
+    (HERE / "constraints.txt").write_text(
+        head + "".join(sorted(f"{name}=={version}\n" for name, version in lines.items())), encoding="utf-8"
+    )
     print(f"docker/constraints.txt: {len(lines)} packages")
     return 0
 

@@ -2,7 +2,7 @@
 # docker/build.py gives the base by digest and a folder of wheels: nothing is fetched here.
 ARG BASE=localhost/claimed-med/base
 FROM ${BASE}
-ARG EXTRAS=remote,ocr
+ARG EXTRAS=remote,ocr,provenance
 ARG ALONE=rapidocr-onnxruntime==1.4.4
 ARG REVISION=
 

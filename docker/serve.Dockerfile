@@ -1,7 +1,8 @@
-# Serving: `claimed-med serve` and the components that deploy.
+# Serving: `claimed-med serve`, the page of `claimed-med monitor`, and the components that deploy. It holds what all other
+# images hold too: a Kubernetes Job runs a whole pipeline in one pod, and so in one image.
 ARG BASE=localhost/claimed-med/torch
 FROM ${BASE}
-ARG EXTRAS=serve
+ARG EXTRAS=serve,monitor,network,map
 ARG ALONE=
 ARG REVISION=
 

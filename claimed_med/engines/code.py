@@ -15,6 +15,8 @@ from claimed_med.engines import syntax
 from claimed_med.payload import sha256_of, write_atomic
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from claimed_med.component import Component
 
 PACKAGE = "claimed_med"
@@ -58,6 +60,16 @@ def packages(extra: str) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(found))
 
 
+def reachable(component: Component, barred: Collection[str] = ()) -> list[Path]:
+    """Every module file of this library that a component can reach by its imports, its own file among them.
+
+    Args:
+        component: The component.
+        barred: Modules (`handles.py`) whose imports are not followed, and that are left out.
+    """
+    return sorted(_Reader(None).reachable(component.path.resolve(), barred))
+
+
 def _name(path: Path) -> str:
     return path.relative_to(_HOME).as_posix() if path.is_relative_to(_HOME) else path.name
 
@@ -75,13 +87,13 @@ class _Reader:
             except ValueError:
                 self.told = {}
 
-    def reachable(self, start: Path) -> set[Path]:
-        """Every module file that can be reached from `start`."""
+    def reachable(self, start: Path, barred: Collection[str] = ()) -> set[Path]:
+        """Every module file that can be reached from `start`, but not through those that are barred."""
         found: set[Path] = set()
         todo = [start]
         while todo:
             path = todo.pop()
-            if path not in found:
+            if path not in found and _name(path) not in barred:
                 found.add(path)
                 todo += [Path(one) for one in self._imports(path)]
         return found

@@ -28,6 +28,9 @@ from tornado.websocket import websocket_connect
 
 port, address, target, wanted, seconds = sys.argv[1:]
 NODES = "document.querySelectorAll('.d3-node-group').length"
+TOASTS = "document.querySelectorAll('.Toastify__toast').length"
+DISMISS = "document.querySelectorAll('.Toastify__close-button').forEach(one => one.click())"
+PALETTE = "document.querySelector('.togglePalette-action button')?.click()"
 
 
 async def main():
@@ -53,13 +56,18 @@ async def main():
     async def run(text):
         return (await call("Runtime.evaluate", expression=text, returnByValue=True))["result"].get("value")
 
-    await call("Emulation.setDeviceMetricsOverride", width=1900, height=800, deviceScaleFactor=1, mobile=False)
+    await call("Emulation.setDeviceMetricsOverride", width=2150, height=720, deviceScaleFactor=1, mobile=False)
     await call("Page.navigate", url=address)
     count = 0
     while count < int(wanted) and time.time() < end:
         await asyncio.sleep(1)
         count = await run(NODES) or 0
-    await asyncio.sleep(2)
+    await run(PALETTE)
+    quiet = 0
+    while quiet < 5 and time.time() < end:  # messages come late, and go slowly
+        await run(DISMISS)
+        await asyncio.sleep(1)
+        quiet = 0 if await run(TOASTS) else quiet + 1
     shot = await call("Page.captureScreenshot", format="png")
     with open(target, "wb") as file:
         file.write(base64.b64decode(shot["data"]))
@@ -132,7 +140,7 @@ def _answers(port: int) -> bool:
 @contextlib.contextmanager
 def _chromium(folder: Path, port: int) -> Iterator[None]:
     words = [
-        program(), "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1900,800",
+        program(), "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=2150,720",
         f"--user-data-dir={folder}", f"--remote-debugging-port={port}", "about:blank",
     ]  # fmt: skip
     nowhere = subprocess.DEVNULL

@@ -7,6 +7,10 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 REQUIRED = "CLAIMED_MED_REQUIRE_SERVERS"
 ABSENT = "no container engine (run: make system-container)"
@@ -48,6 +52,30 @@ def build(*names: str) -> dict[str, str]:
 def run(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Call the engine."""
     return subprocess.run([program(), *words], check=check, capture_output=True, text=True)
+
+
+def component(
+    image: str, words: Sequence[str], inputs: Mapping[str, Path], out: Path, *, network: str = "none"
+) -> subprocess.CompletedProcess[str]:
+    """Run a component in an image, as strictly as HARDENED says; what it ends with is not looked at.
+
+    Args:
+        image: The image.
+        words: Name of the component and its settings; one that is an absolute path is mounted where it is.
+        inputs: Port or location -> folder, mounted read-only under its name.
+        out: Folder of the outputs; must not be there.
+        network: `none`, or that through which a server is reached.
+    """
+    out.mkdir(parents=True)
+    out.chmod(0o777)  # for the user inside, whose number is nobody's here
+    places = {f"/inputs/{name}": path for name, path in inputs.items()}
+    places |= {word: Path(word) for word in words if Path(word).is_absolute() and Path(word).exists()}
+    mounts = [f"--mount=type=bind,source={path},target={place},readonly" for place, path in places.items()]
+    mounts += [f"--mount=type=bind,source={out},target=/out"]
+    ports = [word for name in inputs for word in (f"--{name.replace('_', '-')}", f"/inputs/{name}")]
+    strict = [f"--network={network}", *(word for word in HARDENED if not word.startswith("--network"))]
+    secrets = ["--env=CLAIMED_MED_SECRET"]  # by name: its value comes from this process
+    return run("run", "--rm", *strict, *secrets, *mounts, image, "run", *words, *ports, "--out", "/out", check=False)
 
 
 def base() -> str:

@@ -6,6 +6,7 @@ Schema says it. Rules in CEL (`x-kubernetes-validations`) are not evaluated.
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -50,23 +51,28 @@ def schema(manifest: dict[str, Any], definition: Path) -> dict[str, Any]:
     Raises:
         LookupError: The file does not define them.
     """
-    group, _, version = str(manifest["apiVersion"]).partition("/")
+    return _schema(str(manifest["apiVersion"]), str(manifest["kind"]), definition)
+
+
+@functools.cache  # definitions are megabytes of YAML
+def _schema(api_version: str, kind: str, definition: Path) -> dict[str, Any]:
+    group, _, version = api_version.partition("/")
     for one in yaml.safe_load_all(definition.read_text(encoding="utf-8")):
         spec = (one or {}).get("spec", {})
-        if spec.get("group") != group or spec.get("names", {}).get("kind") != manifest["kind"]:
+        if spec.get("group") != group or spec.get("names", {}).get("kind") != kind:
             continue
         for told in spec["versions"]:
             if told["name"] == version:
                 made = _strict(told["schema"]["openAPIV3Schema"])
                 # a server checks these itself, whatever the definition says
                 made["properties"] |= {
-                    "apiVersion": {"const": manifest["apiVersion"]},
-                    "kind": {"const": manifest["kind"]},
+                    "apiVersion": {"const": api_version},
+                    "kind": {"const": kind},
                     "metadata": _METADATA,
                 }
                 made["required"] = sorted({"apiVersion", "kind", "metadata", "spec", *made.get("required", ())})
                 return made
-    raise LookupError(f"no definition of {manifest['apiVersion']} {manifest['kind']}")
+    raise LookupError(f"no definition of {api_version} {kind}")
 
 
 def _strict(told: dict[str, Any]) -> dict[str, Any]:

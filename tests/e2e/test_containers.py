@@ -144,7 +144,9 @@ def test_labels_name_the_revision_the_base_and_the_contracts(cpu):
     config = json.loads(containers.run("image", "inspect", cpu).stdout)[0]["Config"]
     labels = config["Labels"]
     revision = labels["org.opencontainers.image.revision"].removesuffix("-dirty")
-    words = ["git", "diff", "--stat", revision, "HEAD", "--", "claimed_med", "docker", "pyproject.toml"]
+    made_of = ["claimed_med", "datasets", "pipelines", "pyproject.toml", "docker/*.Dockerfile", "docker/install.sh"]
+    made_of += ["docker/sbom.py", "docker/constraints.txt"]
+    words = ["git", "diff", "--stat", revision, "HEAD", "--", *made_of]
     assert subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True).stdout == ""
     base = json.loads(containers.run("image", "inspect", containers.base()).stdout)[0]["Id"]
     assert labels["org.opencontainers.image.base.digest"] == base

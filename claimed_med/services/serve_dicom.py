@@ -34,6 +34,7 @@ from claimed_med.secret import keyed_hash
 from claimed_med.services.serve_case import ATTRIBUTES, described, features, figures
 from claimed_med.services.serve_error import WHERE, ArchiveFailed, Forbidden, NotTaken, TooLarge
 from claimed_med.services.serve_job import Job, current
+from claimed_med.services.serve_kept import Kept
 from claimed_med.services.serve_model import Models, Served
 from claimed_med.services.serve_options import Options, origin_of
 from claimed_med.services.serve_tensor import common
@@ -83,6 +84,7 @@ class Dicom:
 
     def __init__(self, options: Options, work: Path) -> None:
         self._options, self._work = options, work
+        self.kept = Kept(options.lineage, options.pictures)
 
     @contextmanager
     def place(self) -> Iterator[Path]:
@@ -203,15 +205,20 @@ class Dicom:
         finally:
             current.reset(token)
 
-    def store(self, results: Sequence[Result], url: str, folder: Path) -> None:
+    def store(self, objects: Mapping[str, bytes], url: str, folder: Path) -> None:
         """Store what was made in an archive (STOW-RS).
+
+        Args:
+            objects: SOPInstanceUID -> bytes.
+            url: Of the service.
+            folder: Is made, and takes the files.
 
         Raises:
             ArchiveFailed: Not all of it arrived.
         """
         folder.mkdir()
         paths = []
-        for uid, content in ((uid, content) for one in results for uid, content in one.objects.items()):
+        for uid, content in objects.items():
             paths.append(folder / f"{uid}.dcm")
             paths[-1].write_bytes(content)
         try:
@@ -262,6 +269,7 @@ class Dicom:
             folder = made.save(place / "made" / entry.key)
             record = json.loads((folder / LINEAGE).read_text(encoding="utf-8"))
             objects = {str(made.load().SOPInstanceUID): (folder / made.file_name).read_bytes()}
+        self.kept.overview(served, handle, made)
         told_figures = figures(served, outputs, made)
         digest = unit.inputs[port]["digest"]
         numbers = features(row, entry, job.noted.get("features", {}))

@@ -148,7 +148,11 @@ class _Pages:
     async def case(self, request: Request) -> Response:
         def made(watched: Watched) -> str:
             row = _case(watched, request.path_params["case"])
-            told = {name: value for name, value in row.items() if name not in _HIDDEN and not _is_embedding(name)}
+            told = {
+                name: f"{value:.4g}" if isinstance(value, float) else value
+                for name, value in row.items()
+                if name not in _HIDDEN and not _is_embedding(name)
+            }
             pictures = self.monitor.pictures(watched.digest, str(row.get("unit_key") or ""))
             return self._page("case.html", model=_summary(watched), row=row, told=told, pictures=pictures)
 

@@ -26,6 +26,7 @@ from claimed_med.dicom.header import NotReadable, open_instance, whole
 from claimed_med.dicom.scan import VolumeEntry, scan
 from claimed_med.dicom.web import Archive, Patience, is_uid, require_all
 from claimed_med.dicom.web_multipart import CHUNK, NotMultipart, boundary_of, parts
+from claimed_med.dicom.web_transport import TooMuch
 from claimed_med.errors import ClaimedMedError, ContractError, InputError, OutputError, name_of
 from claimed_med.handles import DicomSeries
 from claimed_med.payload import LINEAGE
@@ -143,11 +144,15 @@ class Dicom:
         Raises:
             ContractError: The address names no study.
             ArchiveFailed: The archive does not answer as it should.
+            TooLarge: It sends more bytes than an upload may have.
         """
         service, study, series = split_address(url)
         try:
-            with Archive(service, patience=_patience()) as archive:
+            with Archive(service, patience=_patience(self._options.max_upload)) as archive:
                 archive.retrieve(study, folder)
+        except TooMuch:
+            most = f"{self._options.max_upload >> 20} MiB"
+            raise TooLarge(WHERE, "the study is larger than is taken", allowed=most, do="upload one series") from None
         except (InputError, OutputError) as error:
             raise ArchiveFailed(WHERE, error.what, got=error.got, do="see to the archive, then ask again") from None
         if series:
@@ -288,11 +293,13 @@ class Dicom:
         return Result(told, prediction, objects, record)
 
 
-def _patience() -> Patience:
+def _patience(most_bytes: int = 0) -> Patience:
     """No more than the request has."""
     job = current.get()
     left = _PATIENCE.read_s if job is None else max(1.0, min(_PATIENCE.read_s, job.left_s))
-    return replace(_PATIENCE, read_s=left, connect_s=min(left, _PATIENCE.connect_s))
+    whole = math.inf if job is None else max(0.0, job.left_s)
+    connect = min(left, _PATIENCE.connect_s)
+    return replace(_PATIENCE, read_s=left, connect_s=connect, whole_s=whole, most_bytes=most_bytes)
 
 
 def split_address(url: str) -> tuple[str, str, str]:

@@ -144,7 +144,6 @@ def test_deploying_a_blessed_model_is_identical(tmp_path):
     given |= {"archives": "https://pacs.example/dicom-web", "egress": "10.1.2.3/32:443"}
     out = run("deploy_blessed_model", tmp_path / "run", **given, protocol="grpc")
     expect_identical(out, tmp_path / "again", given)
-    expect_identical(out, tmp_path / "without places", {})
 
 
 def test_monitoring_a_deployed_model_is_identical(tmp_path):

@@ -300,7 +300,7 @@ def deidentify_dicom(files: DicomCollection, /, *, profile: str = 'research') ->
     """
     ...
 
-def deploy_kserve(bundle: ModelBundle, decision: Decision, /, *, storage_uri: str = '', name: str = 'claimed-med', namespace: str = 'default', container_image: str = 'claimed-med/serve', account: str = '', token_secret: str = 'claimed-med-tokens', project_secret: str = '', database_secret: str = '', min_replicas: int = 1, max_replicas: int = 3, concurrency: int = 8, canary_percent: int = 100, n_gpus: int = 0, cpu: str = '2', memory: str = '8Gi', archives: str = '', egress: str = '', apply: bool = True, override: str = '') -> _DeployKserveOutputs:
+def deploy_kserve(bundle: ModelBundle, decision: Decision, /, *, storage_uri: str = '', name: str = 'claimed-med', namespace: str = 'default', container_image: str = 'claimed-med/serve', account: str = '', token_secret: str = 'claimed-med-tokens', project_secret: str = '', database_secret: str = '', min_replicas: int = 1, max_replicas: int = 3, concurrency: int = 8, canary_percent: int = 100, n_gpus: int = 0, cpu: str = '2', memory: str = '8Gi', archives: str = '', egress: str = '', protocol: Literal['rest', 'grpc'] = 'rest', apply: bool = True, override: str = '') -> _DeployKserveOutputs:
     """Deploy a blessed model on KServe.
 
     Args:
@@ -323,6 +323,7 @@ def deploy_kserve(bundle: ModelBundle, decision: Decision, /, *, storage_uri: st
         memory: Memory a pod.
         archives: Addresses of archives that requests may name, separated by commas.
         egress: What pods may reach, `CIDR:PORT` separated by commas: storage, archives, database.
+        protocol: What KServe routes to the pods, on one port: `rest` (V1, v2 and DICOM) or `grpc` (v2 tensors).
         apply: Whether to apply them where a cluster is configured.
         override: Why to deploy it without a blessing, in one line; recorded in the lineage and handed to the server. Empty for not at all.
 

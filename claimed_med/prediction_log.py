@@ -13,7 +13,9 @@ at most 90, sites are pseudonyms. Times are seconds since 1970, UTC. A table of 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
+import select
 import sqlite3
 import threading
 import uuid
@@ -29,6 +31,8 @@ SCHEMA = 1
 OLDEST_TOLD = 90
 Outcome = Literal["answered", "refused"]
 _JSON = ("probabilities", "attributes", "features")
+# [s]; and [ms] without an answer on the wire. The address may say otherwise
+_PATIENCE = {"connect_timeout": 5, "keepalives_idle": 30, "tcp_user_timeout": 15_000}
 
 
 @dataclass(frozen=True)
@@ -131,8 +135,9 @@ class PredictionLog:
         self._mark = "?" if kind == "sqlite" else "%s"
         self._binary = "BLOB" if kind == "sqlite" else "BYTEA"
         self._errors: tuple[type[Exception], ...] = (sqlite3.Error,)
+        self._connect = functools.partial(_sqlite if kind == "sqlite" else self._postgresql, url)
         try:
-            self._connection = _sqlite(url) if kind == "sqlite" else self._postgresql(url)
+            self._connection = self._connect()
             self._create()
         except self._errors as error:
             raise OutputError("prediction-log", "the database cannot be opened", got=type(error).__name__) from None
@@ -269,7 +274,7 @@ class PredictionLog:
     def _query(self, text: str, values: Sequence[Any] = ()) -> list[Sequence[Any]]:
         try:
             with self._lock:
-                cursor = self._connection.cursor()
+                cursor = self._open().cursor()
                 try:
                     cursor.execute(text, tuple(values))
                     return list(cursor.fetchall())
@@ -283,17 +288,25 @@ class PredictionLog:
     def _transaction(self, what: str) -> Iterator[Any]:
         try:
             with self._lock:
-                cursor = self._connection.cursor()
+                cursor = self._open().cursor()
                 try:
                     yield cursor
                     self._connection.commit()
                 except BaseException:
-                    self._connection.rollback()
+                    with contextlib.suppress(*self._errors):  # the first error is the one to tell
+                        self._connection.rollback()
                     raise
                 finally:
                     cursor.close()
         except self._errors as error:
             raise OutputError("prediction-log", what, got=type(error).__name__, do="see to disk and database") from None
+
+    def _open(self) -> Any:
+        """The connection; a new one where the database has ended the last (restarted, or away for a while)."""
+        if self._binary == "BYTEA" and _is_lost(self._connection):
+            self._connection.close()
+            self._connection = self._connect()
+        return self._connection
 
     def _create(self) -> None:
         listed = ", ".join(f"{name} {self._type(name)}" for name in COLUMNS)
@@ -319,7 +332,17 @@ class PredictionLog:
     def _postgresql(self, url: str) -> Any:
         client = require("psycopg", "serve")
         self._errors = (client.Error,)
-        return client.connect(url)
+        given = client.conninfo.conninfo_to_dict(url)
+        return client.connect(url, **{name: value for name, value in _PATIENCE.items() if name not in given})
+
+
+def _is_lost(connection: Any) -> bool:
+    """Whether a connection to PostgreSQL is closed, or has something to say although nothing was asked: its end."""
+    if connection.closed:
+        return True
+    waiting = select.poll()
+    waiting.register(connection.fileno(), select.POLLIN)
+    return bool(waiting.poll(0))
 
 
 def _sqlite(url: str) -> sqlite3.Connection:

@@ -36,6 +36,7 @@ def deploy_blessed_model(
     n_gpus: int = 0,
     archives: str = "",
     egress: str = "",
+    protocol: str = "rest",
 ) -> None:
     """Deploy a blessed model.
 
@@ -52,6 +53,7 @@ def deploy_blessed_model(
         n_gpus: GPUs a pod.
         archives: Addresses of archives that requests may name, separated by commas.
         egress: What pods may reach, `CIDR:PORT` separated by commas.
+        protocol: What KServe routes to the pods: rest (V1, v2, DICOM) or grpc (v2 tensors).
     """
     loaded = load_model(path=path, decision_path=decision_path).set_caching_options(False)
     model = {"bundle": loaded.outputs["bundle"], "decision": loaded.outputs["decision"]}
@@ -68,4 +70,5 @@ def deploy_blessed_model(
         n_gpus=n_gpus,
         archives=archives,
         egress=egress,
+        protocol=protocol,
     ).set_caching_options(False).after(packaged)

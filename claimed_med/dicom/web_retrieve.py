@@ -176,7 +176,7 @@ class _Retrieval:
                 boundary = boundary_of(response.headers.get("Content-Type", ""))
             except NotMultipart:
                 raise self.net.fail("the archive answers with something else than DICOM objects") from None
-            for part in parts(response.iter_content(CHUNK), boundary):
+            for part in parts(self.net.counted(response.iter_content(CHUNK)), boundary):
                 self._keep(part)
                 if self.stop.is_set():
                     raise _Stopped

@@ -9,6 +9,7 @@ import contextlib
 import email.utils
 import json
 import logging
+import math
 import secrets
 import time
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies
 
 from claimed_med.dicom.web_auth import PREFIX, Credentials, check_address, is_loopback
+from claimed_med.dicom.web_deadline import Deadline
 from claimed_med.dicom.web_multipart import CHUNK, NotMultipart
 from claimed_med.errors import ClaimedMedError, InputError
 
@@ -47,6 +49,8 @@ class Patience:
         longest_s: Longest wait of all [s], also where the archive asks for more (Retry-After).
         connect_s: Time-out of a connection [s].
         read_s: Time-out of the silence of a server [s].
+        whole_s: Time for everything that is asked through one `Archive` [s], however much the server talks.
+        most_bytes: Most bytes of objects that are received; 0 for any number.
     """
 
     attempts: int = 6
@@ -54,12 +58,18 @@ class Patience:
     longest_s: float = 60.0
     connect_s: float = 10.0
     read_s: float = 120.0
+    whole_s: float = math.inf
+    most_bytes: int = 0
 
     def wait_s(self, tried: int, asked_s: float = 0.0) -> float:
         """How long to wait after so many tries [s]: half fixed, half by chance, and never less than was asked for."""
         bound = min(self.longest_s, self.first_s * 2 ** (tried - 1))
         chance = secrets.randbelow(1001) / 1000
         return min(self.longest_s, max(asked_s, bound * (0.5 + 0.5 * chance)))
+
+
+class TooMuch(InputError):  # noqa: N818 - says what happened
+    """A server sends more bytes than were allowed."""
 
 
 class Busy(Exception):  # noqa: N818 - says that a repeat may help
@@ -100,6 +110,7 @@ class Transport:
         for name in ("urllib3", "requests", "charset_normalizer"):  # they log addresses and queries
             logging.getLogger(name).setLevel(logging.CRITICAL)
         self.url = self.url.rstrip("/")
+        self._deadline, self._n_bytes = Deadline(self.patience.whole_s), 0
         self._session = requests.Session()
         self._session.trust_env = False  # no password from a .netrc, no proxy on the way to this machine
         if not is_loopback(urlsplit(self.url).hostname or ""):
@@ -112,9 +123,11 @@ class Transport:
             key = self.credentials.key
             self._session.cert = (self.credentials.certificate, key) if key else self.credentials.certificate
         self._session.verify = self.credentials.authority or True
+        self._deadline.watch(self._session)
 
     def close(self) -> None:
         """Close all connections."""
+        self._deadline.cancel()
         self._session.close()
 
     @contextlib.contextmanager
@@ -127,8 +140,10 @@ class Transport:
             Busy: It may help to try again; also for a connection that breaks inside the block.
             ClaimedMedError: It will not help: the archive cannot be trusted, or redirects elsewhere.
         """
+        self._check_time()
         try:
             with self._send(path, accept, params, body) as response:
+                self._check_time()  # an answer that was cut off is not judged
                 status = response.status_code
                 if status in _REPEATED:
                     raise Busy(f"the archive cannot serve now (HTTP status {status})", status, _asked_s(response))
@@ -167,11 +182,29 @@ class Transport:
         Raises:
             ClaimedMedError: That was the last try.
         """
+        self._check_time()
         if tried >= self.patience.attempts:
             told = "; ".join(text for text in (busy.what, what) if text)
             do = "see whether the archive runs and run again: what is done is not done twice"
             raise self.fail(told, got=f"{tried} tries", do=do) from None
         time.sleep(self.patience.wait_s(tried, busy.asked_s))
+
+    def counted(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        """The same chunks, as long as they are not too many.
+
+        Raises:
+            TooMuch: They are.
+        """
+        most = self.patience.most_bytes
+        for chunk in chunks:
+            self._n_bytes += len(chunk)
+            if most and self._n_bytes > most:
+                raise TooMuch(_WHERE, "the archive sends more than is taken", allowed=f"{most >> 20} MiB")
+            yield chunk
+
+    def _check_time(self) -> None:
+        if self._deadline.is_over:
+            raise self.fail("the archive takes too long", allowed=f"{self.patience.whole_s:.0f} s") from None
 
     def fail(self, what: str, *, got: object = None, allowed: str = "", do: str = "") -> ClaimedMedError:
         """An error of the class that this transport raises."""

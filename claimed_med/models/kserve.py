@@ -15,6 +15,9 @@ from claimed_med.errors import ContractError
 
 GROUP, FORMAT, VERSION = "serving.kserve.io", "claimed-med", "1"
 HTTP_PORT, GRPC_PORT, USER = 8080, 8081, 1000
+REST, GRPC = "rest", "grpc"
+# KServe routes requests to one port, and knows what it speaks by its name: h2c is gRPC (HTTP/2 without TLS)
+_PORTS = {REST: ("http1", HTTP_PORT, "v2"), GRPC: ("h2c", GRPC_PORT, "grpc-v2")}
 MODELS, TOKENS, STATE = "/mnt/models", "/etc/claimed-med/tokens", "/var/lib/claimed-med"
 _WHERE = "deploy-kserve"
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,50}[a-z0-9])?")
@@ -47,6 +50,7 @@ class Service:
         memory: Memory a pod.
         archives: Origins that requests may name.
         egress: `CIDR:PORT` that pods may reach, besides names (DNS).
+        protocol: What comes from outside of the pod: `rest` (V1, v2, DICOM) or `grpc` (v2 tensors).
         ingress_namespaces: Namespaces from which requests come.
 
     Raises:
@@ -73,6 +77,7 @@ class Service:
     memory: str = "8Gi"
     archives: Sequence[str] = ()
     egress: Sequence[str] = ()
+    protocol: str = REST
     ingress_namespaces: Sequence[str] = ("istio-system", "knative-serving", "kserve")
 
     def __post_init__(self) -> None:
@@ -87,6 +92,8 @@ class Service:
             raise ContractError(_WHERE, "storage_uri is no address", allowed=", ".join(_SCHEMES))
         if self.max_replicas < max(1, self.min_replicas):
             raise ContractError(_WHERE, "max_replicas is below min_replicas", got=self.max_replicas)
+        if self.protocol not in _PORTS:
+            raise ContractError(_WHERE, "protocol is unknown", got=self.protocol, allowed=", ".join(_PORTS))
         bad = [one for one in self.egress if not _CIDR.fullmatch(one)]
         if bad:
             raise ContractError(_WHERE, "egress cannot be read", got=bad[0], allowed="10.1.2.3/32:443")
@@ -112,7 +119,7 @@ def _service(service: Service) -> dict[str, Any]:
     model = {
         "modelFormat": {"name": FORMAT, "version": VERSION},
         "runtime": f"{service.name}-runtime",
-        "protocolVersion": "v2",
+        "protocolVersion": _PORTS[service.protocol][2],
         "storageUri": service.storage_uri,
         "resources": _resources(service),
     }
@@ -154,7 +161,7 @@ def _runtime(service: Service) -> dict[str, Any]:
         "spec": {
             "annotations": annotations,
             "supportedModelFormats": [{"name": FORMAT, "version": VERSION, "autoSelect": False}],
-            "protocolVersions": ["v1", "v2", "grpc-v2"],
+            "protocolVersions": ["v1", "v2"] if service.protocol == REST else ["grpc-v2"],
             "multiModel": False,
             "containers": [_container(service)],
             "volumes": [
@@ -167,16 +174,17 @@ def _runtime(service: Service) -> dict[str, Any]:
 
 
 def _container(service: Service) -> dict[str, Any]:
+    port_name, port, _ = _PORTS[service.protocol]
     return {
         "name": "kserve-container",
         "image": service.image,
         "command": ["claimed-med", "serve"],
         "args": arguments(service),
         "env": _environment(service),
-        "ports": [{"name": "http1", "containerPort": HTTP_PORT, "protocol": "TCP"}],
-        "startupProbe": {**_probe("ready"), "periodSeconds": 5, "failureThreshold": 120},
-        "readinessProbe": {**_probe("ready"), "periodSeconds": 5},
-        "livenessProbe": {**_probe("live"), "periodSeconds": 10, "failureThreshold": 6},
+        "ports": [{"name": port_name, "containerPort": port, "protocol": "TCP"}],
+        "startupProbe": {**_probe("ready", port), "periodSeconds": 5, "failureThreshold": 120},
+        "readinessProbe": {**_probe("ready", port), "periodSeconds": 5},
+        "livenessProbe": {**_probe("live", port), "periodSeconds": 10, "failureThreshold": 6},
         "resources": _resources(service),
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -215,8 +223,11 @@ def _environment(service: Service) -> list[dict[str, Any]]:
     return made
 
 
-def _probe(what: str) -> dict[str, Any]:
-    return {"httpGet": {"path": f"/v2/health/{what}", "port": HTTP_PORT}, "timeoutSeconds": 5}
+def _probe(what: str, port: int) -> dict[str, Any]:
+    """By the routed port, the only one that Knative asks; the gRPC port opens when the model is warm."""
+    if port == HTTP_PORT:
+        return {"httpGet": {"path": f"/v2/health/{what}", "port": port}, "timeoutSeconds": 5}
+    return {"tcpSocket": {"port": port}, "timeoutSeconds": 5}
 
 
 def _resources(service: Service) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +21,8 @@ from claimed_med.trust.subgroup import Rules as GroupRules
 from claimed_med.trust.window import windows
 
 _N_BOOTSTRAP = 200
+# as the server writes them; named here too, since the page runs without what the server needs
+OVERVIEW, EXPLANATION, SHORT = "overview", "explanation", 12
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Watch:
         window: Size of a window, as measure-drift takes it.
         attributes: Who belongs to which group.
         limits: Policy whose limits are alerts.
-        pictures: Folders with pictures of cases: `.../<unit key>/*.png`, as components write them.
+        pictures: Folders with pictures of cases: `.../<unit key>/*.png`, as components and the server write them.
         last_cases: How many predictions of a model are shown at most, the newest.
     """
 
@@ -42,6 +46,34 @@ class Watch:
     limits: str = "deployed_classifier"
     pictures: Sequence[Path] = ()
     last_cases: int = 20_000
+
+
+@dataclass(frozen=True)
+class Pictured:
+    """A picture of a case.
+
+    Attributes:
+        path: PNG.
+        legend: What it shows.
+        is_explanation: Whether it shows where the model looked.
+    """
+
+    path: Path
+    legend: str
+    is_explanation: bool
+
+    @classmethod
+    def of(cls, path: Path) -> Pictured:
+        """By its name, and what the server noted beside it."""
+        kind, _, method = path.stem.partition("-")
+        if kind != EXPLANATION:
+            return cls(path, "Overview" if kind == OVERVIEW else "Picture", is_explanation=False)
+        told = f"Explanation by {method.replace('_', ' ')}: the image, and where the model looked"
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            note = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+            at = str(note["at"])[:16].replace("T", " ")
+            told += f" for {note['positive']} (score {float(note['score']):.3f}), asked for {at}"
+        return cls(path, told, is_explanation=True)
 
 
 @dataclass(frozen=True)
@@ -110,11 +142,19 @@ class Monitor:
             raise KeyError(number)
         return cut[number - 1].table
 
-    def pictures(self, unit_key: str) -> list[Path]:
-        """Pictures of a case, by its unit key."""
+    def pictures(self, digest: str, unit_key: str) -> list[Pictured]:
+        """Pictures of a case: overviews first; without those of the same image that the server drew for other models.
+
+        Args:
+            digest: Of the model.
+            unit_key: Of the image or volume.
+        """
         if not unit_key or not unit_key.isalnum():
             return []
-        return [path for folder in self.watch.pictures for path in sorted(folder.rglob(f"{unit_key}/*.png"))]
+        others = {other[:SHORT] for other in self._state()} - {digest[:SHORT]}
+        found = [path for folder in self.watch.pictures for path in sorted(folder.rglob(f"{unit_key}/*.png"))]
+        made = [Pictured.of(path) for path in found if path.parent.parent.name not in others]
+        return sorted(made, key=lambda one: one.is_explanation)
 
     def _state(self) -> dict[str, tuple[int, int]]:
         log = PredictionLog(self.watch.record)

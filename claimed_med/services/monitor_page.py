@@ -148,16 +148,21 @@ class _Pages:
     async def case(self, request: Request) -> Response:
         def made(watched: Watched) -> str:
             row = _case(watched, request.path_params["case"])
-            told = {name: value for name, value in row.items() if name not in _HIDDEN and not _is_embedding(name)}
-            n_pictures = len(self.monitor.pictures(str(row.get("unit_key") or "")))
-            return self._page("case.html", model=_summary(watched), row=row, told=told, n_pictures=n_pictures)
+            told = {
+                name: f"{value:.4g}" if isinstance(value, float) else value
+                for name, value in row.items()
+                if name not in _HIDDEN and not _is_embedding(name)
+            }
+            pictures = self.monitor.pictures(watched.digest, str(row.get("unit_key") or ""))
+            return self._page("case.html", model=_summary(watched), row=row, told=told, pictures=pictures)
 
         return await self._of_model(request, made)
 
     async def picture(self, request: Request) -> Response:
         def found() -> Path:
-            row = _case(self.monitor.model(request.path_params["digest"]), request.path_params["case"])
-            return self.monitor.pictures(str(row.get("unit_key") or ""))[int(request.path_params["number"])]
+            digest, number = request.path_params["digest"], int(request.path_params["number"])
+            row = _case(self.monitor.model(digest), request.path_params["case"])
+            return self.monitor.pictures(digest, str(row.get("unit_key") or ""))[number].path
 
         try:
             return FileResponse(await run_in_threadpool(found), media_type="image/png")

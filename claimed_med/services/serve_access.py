@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from claimed_med.errors import ClaimedMedError
-from claimed_med.services import serve_job, serve_metrics
+from claimed_med.services import serve_caller, serve_job, serve_metrics
 from claimed_med.services.serve_error import (
     WHERE,
     Busy,
@@ -168,8 +168,7 @@ class Guard:
     def _check(self, scope: dict[str, Any], headers: Mapping[str, str], job: Job) -> None:
         options, path = self.door.options, scope["path"]
         if not (path == "/metrics" and options.open_metrics):
-            certificate = "certificate" if options.tls is not None and options.tls.authority is not None else ""
-            job.caller = self.door.caller(headers.get("authorization", ""), certificate)
+            job.caller = self.door.caller(headers.get("authorization", ""), serve_caller.of_scope(scope))
         _check_browser(headers, options)
         if path.startswith("/v2/repository") or ".." in path or "\0" in path or "//" in path:
             raise NotThere(WHERE, "there is nothing at this path")

@@ -26,6 +26,7 @@ from claimed_med.dicom.header import NotReadable, open_instance, whole
 from claimed_med.dicom.scan import VolumeEntry, scan
 from claimed_med.dicom.web import Archive, Patience, is_uid, require_all
 from claimed_med.dicom.web_multipart import CHUNK, NotMultipart, boundary_of, parts
+from claimed_med.dicom.web_transport import TooMuch
 from claimed_med.errors import ClaimedMedError, ContractError, InputError, OutputError, name_of
 from claimed_med.handles import DicomSeries
 from claimed_med.payload import LINEAGE
@@ -34,6 +35,7 @@ from claimed_med.secret import keyed_hash
 from claimed_med.services.serve_case import ATTRIBUTES, described, features, figures
 from claimed_med.services.serve_error import WHERE, ArchiveFailed, Forbidden, NotTaken, TooLarge
 from claimed_med.services.serve_job import Job, current
+from claimed_med.services.serve_kept import Kept
 from claimed_med.services.serve_model import Models, Served
 from claimed_med.services.serve_options import Options, origin_of
 from claimed_med.services.serve_tensor import common
@@ -83,6 +85,7 @@ class Dicom:
 
     def __init__(self, options: Options, work: Path) -> None:
         self._options, self._work = options, work
+        self.kept = Kept(options.lineage, options.pictures)
 
     @contextmanager
     def place(self) -> Iterator[Path]:
@@ -141,11 +144,15 @@ class Dicom:
         Raises:
             ContractError: The address names no study.
             ArchiveFailed: The archive does not answer as it should.
+            TooLarge: It sends more bytes than an upload may have.
         """
         service, study, series = split_address(url)
         try:
-            with Archive(service, patience=_patience()) as archive:
+            with Archive(service, patience=_patience(self._options.max_upload)) as archive:
                 archive.retrieve(study, folder)
+        except TooMuch:
+            most = f"{self._options.max_upload >> 20} MiB"
+            raise TooLarge(WHERE, "the study is larger than is taken", allowed=most, do="upload one series") from None
         except (InputError, OutputError) as error:
             raise ArchiveFailed(WHERE, error.what, got=error.got, do="see to the archive, then ask again") from None
         if series:
@@ -203,15 +210,20 @@ class Dicom:
         finally:
             current.reset(token)
 
-    def store(self, results: Sequence[Result], url: str, folder: Path) -> None:
+    def store(self, objects: Mapping[str, bytes], url: str, folder: Path) -> None:
         """Store what was made in an archive (STOW-RS).
+
+        Args:
+            objects: SOPInstanceUID -> bytes.
+            url: Of the service.
+            folder: Is made, and takes the files.
 
         Raises:
             ArchiveFailed: Not all of it arrived.
         """
         folder.mkdir()
         paths = []
-        for uid, content in ((uid, content) for one in results for uid, content in one.objects.items()):
+        for uid, content in objects.items():
             paths.append(folder / f"{uid}.dcm")
             paths[-1].write_bytes(content)
         try:
@@ -262,6 +274,7 @@ class Dicom:
             folder = made.save(place / "made" / entry.key)
             record = json.loads((folder / LINEAGE).read_text(encoding="utf-8"))
             objects = {str(made.load().SOPInstanceUID): (folder / made.file_name).read_bytes()}
+        self.kept.overview(served, handle, made)
         told_figures = figures(served, outputs, made)
         digest = unit.inputs[port]["digest"]
         numbers = features(row, entry, job.noted.get("features", {}))
@@ -280,11 +293,13 @@ class Dicom:
         return Result(told, prediction, objects, record)
 
 
-def _patience() -> Patience:
+def _patience(most_bytes: int = 0) -> Patience:
     """No more than the request has."""
     job = current.get()
     left = _PATIENCE.read_s if job is None else max(1.0, min(_PATIENCE.read_s, job.left_s))
-    return replace(_PATIENCE, read_s=left, connect_s=min(left, _PATIENCE.connect_s))
+    whole = math.inf if job is None else max(0.0, job.left_s)
+    connect = min(left, _PATIENCE.connect_s)
+    return replace(_PATIENCE, read_s=left, connect_s=connect, whole_s=whole, most_bytes=most_bytes)
 
 
 def split_address(url: str) -> tuple[str, str, str]:

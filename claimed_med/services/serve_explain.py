@@ -17,10 +17,12 @@ from claimed_med.handles import DicomSeries
 from claimed_med.lineage import digest
 from claimed_med.services import serve_job
 from claimed_med.services.serve_error import WHERE
+from claimed_med.services.serve_kept import Kept
 from claimed_med.services.serve_lane import Task
 from claimed_med.services.serve_model import Served
 from claimed_med.trust.attribution import Question, explain
 from claimed_med.trust.explanation import Explained, check_methods
+from claimed_med.trust.overlay import overlay
 from claimed_med.units import named_files
 
 Floats = npt.NDArray[np.float32]
@@ -61,8 +63,10 @@ def explain_image(served: Served, image: Floats, method: str) -> Explained:
     return found
 
 
-def explain_series(served: Served, entry: VolumeEntry, method: str) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Explain one image or volume.
+def explain_series(
+    served: Served, entry: VolumeEntry, method: str, kept: Kept
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Explain one image or volume, and keep the picture beside the case.
 
     Returns:
         What is told of it, and SOPInstanceUID -> bytes of a parametric map and a capture.
@@ -78,5 +82,12 @@ def explain_series(served: Served, entry: VolumeEntry, method: str) -> tuple[dic
         datasets = [one for group in (maps, captures) for held in group.object for one in held.datasets()]
         for number, one in enumerate(datasets):
             stamp([one], seed=f"{identity}/{number}")
+    objects = {str(one.SOPInstanceUID): to_bytes(one) for one in datasets}
     told = {"key": entry.key, "method": method, "score": made.score, "positive": served.bundle.positive}
-    return told, {str(one.SOPInstanceUID): to_bytes(one) for one in datasets}
+    told |= {"objects": sorted(objects)}
+    job = serve_job.current.get()
+    if job is not None:
+        job.told |= {"model_digest": served.digest, "variant": served.variant, "method": method}
+        job.told["explained"] = sorted({*job.told.get("explained", []), entry.key})
+    kept.explanation(served, made, overlay(image, made.maps[method]), told)
+    return told, objects

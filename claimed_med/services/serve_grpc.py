@@ -17,7 +17,7 @@ from kserve.protocol.infer_type import InferRequest
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 
 from claimed_med.errors import ClaimedMedError
-from claimed_med.services import serve_job
+from claimed_med.services import serve_caller, serve_job
 from claimed_med.services.serve_access import Door
 from claimed_med.services.serve_error import WHERE, Cancelled, NotThere, statuses, understood
 from claimed_med.services.serve_job import Job
@@ -52,7 +52,7 @@ class Service(InferenceServicer):
         job.request_id = serve_job.request_id(str(metadata.get("x-request-id", request.id)))
         status, inside = "OK", False
         try:
-            job.caller = self._door.caller(str(metadata.get("authorization", "")), _certificate(context))
+            job.caller = self._door.caller(str(metadata.get("authorization", "")), serve_caller.of_call(context))
             self._door.enter()
             inside = True
             serve_job.current.set(job)
@@ -149,11 +149,6 @@ class GrpcServer:
         """Take nothing new; wait for what is going on."""
         if self._server is not None:
             await self._server.stop(grace_s)
-
-
-def _certificate(context: Any) -> str:
-    names = context.auth_context().get("x509_common_name", []) if hasattr(context, "auth_context") else []
-    return "certificate" if names else ""
 
 
 def _http_of(status: str) -> int:

@@ -136,7 +136,7 @@ class Face:
             self.dicom.check(folder)
         job.check()
         if method is not None:
-            return self._explained(folder, method)
+            return self._explained(folder, method, asked)
         results = self.dicom.predict(folder, self.tensors.models, job)
         return self._recorded(results, asked, place, job)
 
@@ -148,6 +148,7 @@ class Face:
         if error := failure(results):
             raise error
         job.check()
+        self.dicom.kept.records([one.lineage for one in results if one.lineage])
         objects = {uid: content for one in results for uid, content in one.objects.items()}
         told: dict[str, Any] = {
             "request_id": job.request_id,
@@ -156,20 +157,25 @@ class Face:
         }
         if asked.store:
             with job.stage("store"):
-                self.dicom.store(results, asked.store, place / "store")
+                self.dicom.store(objects, asked.store, place / "store")
             told["stored"] = sorted(objects)
         return told, objects
 
-    def _explained(self, folder: Path, method: str) -> tuple[dict[str, Any], dict[str, bytes]]:
+    def _explained(self, folder: Path, method: str, asked: Asked) -> tuple[dict[str, Any], dict[str, bytes]]:
         served = self.tensors.models.stable
         chosen = method_for(served, method)
         rows: list[dict[str, Any]] = []
         objects: dict[str, bytes] = {}
         for entry in self.dicom.listed(folder):
-            told, made = explain_series(served, entry, chosen)
-            rows.append({**told, "objects": sorted(made)})
+            told, made = explain_series(served, entry, chosen, self.dicom.kept)
+            rows.append(told)
             objects |= made
-        return {"request_id": _job().request_id, "explanations": rows, "model_digest": served.digest}, objects
+        answer: dict[str, Any] = {"request_id": _job().request_id, "explanations": rows, "model_digest": served.digest}
+        if asked.store:
+            with serve_job.stage("store"):
+                self.dicom.store(objects, asked.store, folder.parent / "store")
+            answer["stored"] = sorted(objects)
+        return answer, objects
 
     async def _in_pool(self, request: Request, work: Callable[[], Any]) -> Any:
         future = self.pool.submit(copy_context().run, work)

@@ -19,4 +19,5 @@ MODEL = Gauge(
     ["model", "model_digest", "variant", "blessing", "task"],
 )
 LOST = Counter("claimed_med_lost_lines", "Audit lines that could not be written")
+LOST_PICTURES = Counter("claimed_med_lost_pictures", "Pictures of cases that could not be drawn or written")
 SWAPS = Counter("claimed_med_swaps", "Models taken over while running", ["outcome"])

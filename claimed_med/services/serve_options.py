@@ -63,6 +63,8 @@ class Options:
         log: Record of predictions.
         audit: File of audit lines; '' for standard output.
         work: Folder for uploads and copies; None for the system's.
+        lineage: Folder that keeps the lineage record of every object made from DICOM; None to keep none.
+        pictures: Folder that keeps pictures of cases for people who monitor; None to draw none.
     """
 
     bundle: Path
@@ -91,6 +93,8 @@ class Options:
     log: str = "predictions.sqlite"
     audit: str = ""
     work: Path | None = None
+    lineage: Path | None = None
+    pictures: Path | None = None
 
     def __post_init__(self) -> None:
         """Refuse what would be open to others without proof of who they are.
@@ -139,6 +143,10 @@ def parser() -> argparse.ArgumentParser:
         "--log", default="predictions.sqlite", metavar="URL", help="record of predictions: path or postgresql://..."
     )
     kept.add_argument("--audit", default="", metavar="FILE", help="audit lines (default: standard output)")
+    kept.add_argument("--lineage", type=Path, metavar="FOLDER", help="keep the lineage record of every DICOM answer")
+    kept.add_argument(
+        "--pictures", type=Path, metavar="FOLDER", help="keep overview and explanations of cases: pixels of patients"
+    )
     kept.add_argument("--work", type=Path, default=None, metavar="FOLDER", help="for uploads and copies of models")
     return made
 
@@ -212,6 +220,8 @@ def parse(words: Sequence[str]) -> Options:
         log=given.log,
         audit=given.audit,
         work=given.work,
+        lineage=given.lineage,
+        pictures=given.pictures,
     )
 
 

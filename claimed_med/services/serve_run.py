@@ -19,6 +19,7 @@ from claimed_med.errors import ClaimedMedError, EngineError
 from claimed_med.prediction_log import PredictionLog
 from claimed_med.services import serve_metrics, serve_trace
 from claimed_med.services.serve_access import Door, Guard
+from claimed_med.services.serve_caller import NamedProtocol
 from claimed_med.services.serve_dicom import Dicom
 from claimed_med.services.serve_error import WHERE, understood
 from claimed_med.services.serve_grpc import GrpcServer, Service
@@ -64,6 +65,7 @@ class Rest(RESTServer):
             config.ssl_certfile, config.ssl_keyfile = str(options.tls.certificate), str(options.tls.key)
             if options.tls.authority is not None:
                 config.ssl_ca_certs, config.ssl_cert_reqs = str(options.tls.authority), ssl.CERT_REQUIRED
+                config.http = NamedProtocol
         self._server.capture_signals = contextlib.nullcontext  # signals are ours
 
     @property

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from claimed_med.errors import EngineError
+from claimed_med.testing.servers import free_port, stop
 
 _READY_S, _POLL_S = 180.0, 0.05
 RECIPE = """
@@ -169,6 +170,41 @@ def serving(
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+@contextlib.contextmanager
+def watching(record: str, *words: str) -> Iterator[str]:
+    """Serve the page of deployed models for the time of the block; its address.
+
+    Args:
+        record: As `claimed-med monitor serve` takes it.
+        words: More options.
+
+    Raises:
+        EngineError: It does not start.
+    """
+    port = free_port()
+    command = [sys.executable, "-m", "claimed_med", "monitor", "serve", record, *words, "--port", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+    try:
+        address, end = f"http://127.0.0.1:{port}", time.monotonic() + _READY_S
+        while not _answers(f"{address}/healthz"):
+            if process.poll() is not None or time.monotonic() > end:
+                raise EngineError("serving", "the page does not come up")
+            time.sleep(_POLL_S)
+        yield address
+    finally:
+        stop(process)
+
+
+def _answers(url: str) -> bool:
+    try:
+        urllib.request.urlopen(url, timeout=5).close()  # noqa: S310 - our own address
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def refused(bundle: Path, folder: Path, *words: str) -> tuple[int, str]:

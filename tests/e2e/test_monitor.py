@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -19,26 +17,10 @@ from claimed_med.errors import ContractError
 from claimed_med.prediction_log import Prediction, PredictionLog
 from claimed_med.services import monitor_cli
 from claimed_med.testing import browser, predictions
-from claimed_med.testing.orthanc import free_port
 from claimed_med.testing.predictions import Change
+from claimed_med.testing.serving import watching
 
 MODEL = "0" * 64
-
-
-def served(folder, *words, environment=None):
-    port = free_port()
-    command = [sys.executable, "-m", "claimed_med", "monitor", "serve", *words, "--port", str(port)]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-    for _ in range(600):
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz"):
-                return process, f"http://127.0.0.1:{port}"
-        except urllib.error.HTTPError:
-            return process, f"http://127.0.0.1:{port}"
-        except OSError:
-            assert process.poll() is None
-            time.sleep(0.1)
-    raise AssertionError("the page does not come up")
 
 
 @pytest.fixture(scope="module")
@@ -60,11 +42,9 @@ def page(tmp_path_factory):
             "81773d3ffd0000000049454e44ae426082"
         )
     )
-    words = [str(record), "--reference", str(folder / "before" / "table.parquet"), "--pictures", str(folder)]
-    process, address = served(folder, *words)
-    yield address
-    process.terminate()
-    process.wait(30)
+    words = ["--reference", str(folder / "before" / "table.parquet"), "--pictures", str(folder)]
+    with watching(str(record), *words) as address:
+        yield address
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["light", "dark"])
@@ -186,14 +166,10 @@ def test_beyond_this_machine_a_token_is_needed(tmp_path, monkeypatch):
     with pytest.raises(ContractError, match="without a token"):
         monitor_cli.main(["serve", str(record), "--host", "0.0.0.0"])  # noqa: S104
     monkeypatch.setenv(monitor_cli.TOKEN, "open sesame")
-    process, address = served(tmp_path, str(record))
-    try:
+    with watching(str(record)) as address:
         assert fetched(address)[0] == 401
         assert fetched(address, {"Authorization": "Bearer wrong"})[0] == 401
         assert fetched(address, {"Authorization": "Bearer open sesame"})[0] == 200
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 def test_the_pipeline_names_a_planted_bias_and_mails_once(tmp_path, mailbox):

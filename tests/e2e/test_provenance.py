@@ -18,7 +18,9 @@ from claimed_med.provenance import crate, keys, sign
 from claimed_med.provenance.index import build
 from claimed_med.provenance.rerun import Order, rerun
 from claimed_med.provenance.verify import verify
-from claimed_med.testing import orthanc, phantoms, xrays
+from claimed_med.testing import orthanc, phantoms, predictions, xrays
+from claimed_med.testing.models import decide
+from claimed_med.testing.serving import classifier
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CHECKER = Path(__file__).parent / "tools" / "check_crate.py"
@@ -133,6 +135,37 @@ def test_german_credit_is_identical(data, tmp_path):
     table = data / "tabular" / "german.data"
     out = run("german_credit_fairness", tmp_path / "run", table=table, n_splits=2)
     expect_identical(out, tmp_path / "again", {"table": str(table)})
+
+
+def test_deploying_a_blessed_model_is_identical(tmp_path):
+    bundle = classifier(tmp_path / "bundle")
+    decision = decide(bundle, tmp_path / "decision")
+    given = {"path": str(bundle), "decision_path": str(decision), "storage_uri": "s3://models/xray"}
+    given |= {"archives": "https://pacs.example/dicom-web", "egress": "10.1.2.3/32:443"}
+    out = run("deploy_blessed_model", tmp_path / "run", **given, protocol="grpc")
+    expect_identical(out, tmp_path / "again", given)
+
+
+def test_monitoring_a_deployed_model_is_identical(tmp_path):
+    """Also what was told: a rerun with a fresh file of what people know tells it again."""
+    predictions.reference(tmp_path / "before")
+    given = {
+        "reference": str(tmp_path / "before" / "table.parquet"),
+        "record": str(predictions.record(tmp_path / "record.sqlite")),
+    }
+    out = run("monitor_deployed_model", tmp_path / "run", **given, told=tmp_path / "told")
+    expect_identical(out, tmp_path / "again", {**given, "told": str(tmp_path / "told again")})
+    expect_identical(out, tmp_path / "without places", {})
+
+
+@pytest.mark.slow
+def test_de_identifying_and_reporting_is_identical(tmp_path, monkeypatch):
+    monkeypatch.setenv("CLAIMED_MED_SECRET", "a secret of more than sixteen bytes")
+    phantoms.write("chest_ct", tmp_path / "source" / "ct")
+    out = run("deidentify_and_report", tmp_path / "run", path=tmp_path / "source")
+    assert list(out.rglob("validate-objects*"))
+    expect_identical(out, tmp_path / "again", {"path": str(tmp_path / "source")})
+    expect_identical(out, tmp_path / "without places", {})
 
 
 @pytest.mark.slow

@@ -520,11 +520,31 @@ def test_client_certificates_are_asked_for_and_expire(model, tmp_path):
             pair = [(tmp_path / f"{name}.{end}").read_bytes() for end in ("key", "crt")]
             credentials = grpc.ssl_channel_credentials((tmp_path / "server.ca").read_bytes(), *pair)
             assert _answers(running.grpc_port, credentials) is answers
+        wanted = f"certificate-{_fingerprint(tmp_path / 'good.crt')}"
+        _predict_as(running, "good", tmp_path)
+        callers = {one["route"]: one["caller"] for one in running.lines("request") if one["status"] == 200}
+        assert callers == {"grpc": wanted, "v1": wanted}
+        assert "client" not in running.audit.read_text()
     assert good.status_code == 200
     expired = ("--tls-cert", str(tmp_path / "old.crt"), "--tls-key", str(tmp_path / "old.key"))
     code, text = refused(model[0], tmp_path / "t", "--decision", str(model[1]), *expired)
     assert code == 2
     assert "expired" in text
+
+
+def _fingerprint(path):
+    from cryptography import x509
+    from cryptography.hazmat.primitives.hashes import SHA256
+
+    return x509.load_pem_x509_certificate(path.read_bytes()).fingerprint(SHA256()).hex()[:16]
+
+
+def _predict_as(running, name, folder):
+    address = f"https://127.0.0.1:{running.http_port}/v1/models/model:predict"
+    pair = (str(folder / f"{name}.crt"), str(folder / f"{name}.key"))
+    body = {"instances": prepared(0).tolist()}
+    answer = requests.post(address, json=body, verify=str(folder / "server.ca"), cert=pair, timeout=60)
+    assert answer.status_code == 200
 
 
 def _answers(port, credentials):

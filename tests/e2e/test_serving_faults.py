@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import http.server
 import json
@@ -11,6 +12,7 @@ import socket
 import threading
 import time
 
+import grpc
 import psutil
 import pytest
 import requests
@@ -56,20 +58,37 @@ def strange():
         def log_message(self, *_):
             pass
 
+    class Endless(Garbage):
+        def do_GET(self):
+            is_list = self.path.partition("?")[0].endswith("/series")
+            self.send_response(501 if is_list else 200)
+            self.send_header("Content-Type", 'multipart/related; type="application/dicom"; boundary=x')
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                self.wfile.write(b"--x\r\nContent-Type: application/dicom\r\n\r\n")
+                while not is_list:
+                    self.wfile.write(bytes(1 << 20) if self.server is endless else b"0")
+                    time.sleep(0 if self.server is endless else 0.05)
+
     garbage, redirecting, third = (http.server.ThreadingHTTPServer(("127.0.0.1", 0), Garbage) for _ in range(3))
-    for one in (garbage, redirecting, third):
+    endless, dripping = (http.server.ThreadingHTTPServer(("127.0.0.1", 0), Endless) for _ in range(2))
+    every = (garbage, redirecting, third, endless, dripping)
+    for one in every:
+        one.daemon_threads = True
         threading.Thread(target=one.serve_forever, daemon=True).start()
     silent, closed = socket.create_server(("127.0.0.1", 0)), socket.create_server(("127.0.0.1", 0))
     ports = {
         "garbage": garbage.server_port,
         "redirecting": redirecting.server_port,
         "third": third.server_port,
+        "endless": endless.server_port,
+        "dripping": dripping.server_port,
         "silent": silent.getsockname()[1],
         "down": closed.getsockname()[1],
     }
     closed.close()
     yield ports, asked
-    for one in (garbage, redirecting, third):
+    for one in every:
         one.shutdown()
         one.server_close()
     silent.close()
@@ -123,6 +142,38 @@ def test_an_archive_that_is_silent_keeps_nobody_else_waiting(server, strange):
     assert _serves(server)
     thread.join()
     assert answers[0].status_code == 504
+
+
+def test_an_archive_that_never_ends_is_cut_off(server, strange):
+    response = _fetch(server, strange[0]["endless"])
+    assert response.status_code == 413, response.text
+    assert _serves(server)
+
+
+def test_archives_that_drip_keep_no_worker(server, strange, image):
+    """More of them than there are workers; whoever comes then is served."""
+    answers = []
+    ask = functools.partial(_fetch, server, strange[0]["dripping"], **{"X-Request-Timeout-S": "3"})
+    threads = [threading.Thread(target=lambda: answers.append(ask().status_code)) for _ in range(4)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert answers == [504] * 4
+    assert _send(server, image.read_bytes(), **{"X-Request-Timeout-S": "30"}).status_code == 200
+
+
+def test_a_message_beyond_the_limit_is_refused_by_grpc_too(server):
+    from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
+    from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as protocol
+
+    request = messages.ModelInferRequest(model_name="model", raw_input_contents=[bytes(130 << 20)])
+    options = [("grpc.max_send_message_length", -1)]
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}", options=options) as channel:
+        caught = protocol.GRPCInferenceServiceStub(channel).ModelInfer.future(request, timeout=60).exception()
+    assert isinstance(caught, grpc.RpcError)
+    assert caught.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert _serves(server)
 
 
 def test_a_deflated_bomb_is_refused(server, image, tmp_path):

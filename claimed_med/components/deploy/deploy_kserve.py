@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from claimed_med.component import Address, Interval, Unit, component
 from claimed_med.handles import Decision, ModelBundle, Report
@@ -47,6 +47,7 @@ def deploy_kserve(
     memory: str = "8Gi",
     archives: Annotated[str, Address()] = "",
     egress: Annotated[str, Address()] = "",
+    protocol: Literal["rest", "grpc"] = "rest",
     apply: bool = True,
     override: str = "",
 ) -> DeployKserveOutputs:
@@ -76,6 +77,7 @@ def deploy_kserve(
         memory: Memory a pod.
         archives: Addresses of archives that requests may name, separated by commas.
         egress: What pods may reach, `CIDR:PORT` separated by commas: storage, archives, database.
+        protocol: What KServe routes to the pods, on one port: `rest` (V1, v2 and DICOM) or `grpc` (v2 tensors).
         apply: Whether to apply them where a cluster is configured.
         override: Why to deploy it without a blessing, in one line; recorded in the lineage and handed to the server.
             Empty for not at all.
@@ -118,6 +120,7 @@ def deploy_kserve(
         memory=memory,
         archives=listed(archives),
         egress=listed(egress),
+        protocol=protocol,
     )
     made = deployed("deploy-kserve", service.bundle_digest, kserve.manifests(service), override=override, apply=apply)
     return DeployKserveOutputs(Report(made.report, html=made.page, pictures=made.files), made.state)

@@ -92,7 +92,7 @@ def api(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"n_gpus": 0, "canary_percent": 100, "override": "ticket 7", "database_secret": ""}]
+    "changes", [{}, {"n_gpus": 0, "canary_percent": 100, "override": "ticket 7", "database_secret": ""}, {"protocol": "grpc"}]
 )
 def test_manifests_are_valid_to_the_letter(changes, data):
     for manifest in kserve.manifests(replace(SERVICE, **changes)):
@@ -127,6 +127,24 @@ def test_what_was_asked_for_is_in_them():
     assert "--allow-origin" in container["args"]
 
 
+def test_one_port_is_routed_and_its_name_says_what_it_speaks():
+    found = {}
+    for protocol in ("rest", "grpc"):
+        _, runtime, service = kserve.manifests(replace(SERVICE, protocol=protocol))
+        container = runtime["spec"]["containers"][0]
+        (port,) = container["ports"]
+        version = service["spec"]["predictor"]["model"]["protocolVersion"]
+        assert version in runtime["spec"]["protocolVersions"]
+        assert {str(kserve.GRPC_PORT), str(kserve.HTTP_PORT)} <= set(container["args"])
+        probed = {
+            told.get("httpGet", told.get("tcpSocket", {}))["port"]
+            for name, told in container.items()
+            if name.endswith("Probe")
+        }
+        found[protocol] = (port["name"], port["containerPort"], version, probed)
+    assert found == {"rest": ("http1", 8080, "v2", {8080}), "grpc": ("h2c", 8081, "grpc-v2", {8081})}
+
+
 def test_the_words_of_the_pod_are_words_of_the_server(monkeypatch, tmp_path):
     from claimed_med.services.serve_options import parser
 
@@ -136,7 +154,7 @@ def test_the_words_of_the_pod_are_words_of_the_server(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"name": "X Ray"}, {"storage_uri": "/etc"}, {"max_replicas": 0}, {"egress": ("pacs",)}, {"namespace": "a/b"}],
+    [{"name": "X Ray"}, {"storage_uri": "/etc"}, {"max_replicas": 0}, {"egress": ("pacs",)}, {"namespace": "a/b"}, {"protocol": "h2"}],
 )
 def test_what_kubernetes_does_not_take_is_refused(changes):
     with pytest.raises(ContractError, match="deploy-kserve"):

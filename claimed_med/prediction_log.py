@@ -29,6 +29,8 @@ SCHEMA = 1
 OLDEST_TOLD = 90
 Outcome = Literal["answered", "refused"]
 _JSON = ("probabilities", "attributes", "features")
+_ROWS = 64  # of one statement: SQLite takes 32,766 values, PostgreSQL 65,535
+_as_json = json.JSONEncoder(sort_keys=True).encode
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Prediction:
         threshold: Score from which `positive` is called.
         probabilities: Class -> probability; structure -> volume [ml] for a segmentation.
         embedding_kind: `penultimate` (input of the last layer), `pooled` (prepared image, 8 cells an axis), or ''.
-        embedding: The numbers, float32.
+        embedding: The numbers, float32; where it is an `array`, one of type code `f`.
         attributes: Cohort attributes: sex, age_band, view, modality, manufacturer, scanner, site; `unknown` where the
             header does not tell. Empty for tensors.
         features: Numbers for drift: age, rows, columns, n_slices, spacing_mm, intensity_mean, ..., and header values.
@@ -144,9 +146,12 @@ class PredictionLog:
             OutputError: The database does not take them (disk full, no connection).
         """
         rows = [_row(one) for one in predictions]
-        marks = ", ".join([self._mark] * len(COLUMNS))
+        marks = f"({', '.join([self._mark] * len(COLUMNS))})"
         with self._transaction("predictions cannot be recorded") as cursor:
-            cursor.executemany(f"INSERT INTO predictions ({', '.join(COLUMNS)}) VALUES ({marks})", rows)  # noqa: S608 - columns are ours
+            for start in range(0, len(rows), _ROWS):  # a statement of many rows: one step, not one each
+                some = rows[start : start + _ROWS]
+                told = f"INSERT INTO predictions ({', '.join(COLUMNS)}) VALUES {', '.join([marks] * len(some))}"  # noqa: S608 - columns are ours
+                cursor.execute(told, [value for row in some for value in row])
 
     def add_truth(self, sop_key: str, truth: str, at: float) -> int:
         """Write the truth of an image beside every prediction of it.
@@ -332,8 +337,8 @@ def _sqlite(url: str) -> sqlite3.Connection:
 
 def _row(one: Prediction) -> tuple[Any, ...]:
     told = {name: getattr(one, name) for name in COLUMNS}
-    told |= {name: json.dumps(dict(told[name]), sort_keys=True) for name in _JSON}
-    told["embedding"] = array("f", one.embedding).tobytes()
+    told |= {name: _as_json(dict(told[name])) for name in _JSON}
+    told["embedding"] = (one.embedding if isinstance(one.embedding, array) else array("f", one.embedding)).tobytes()
     return tuple(told[name] for name in COLUMNS)
 
 

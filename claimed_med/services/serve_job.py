@@ -69,7 +69,7 @@ class Job:
             try:
                 yield
             finally:
-                serve_metrics.STAGE.labels(name).observe(time.perf_counter() - started)
+                serve_metrics.stage(name).observe(time.perf_counter() - started)
 
 
 def request_id(given: str) -> str:

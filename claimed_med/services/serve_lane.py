@@ -70,9 +70,10 @@ class Lane:
     def __init__(self, n_threads: int, max_batch: int, max_waiting: int, n_workers: int = 1) -> None:
         self.max_batch, self.max_waiting, self._n_threads = max_batch, max_waiting, n_threads
         self._tasks: deque[Task] = deque()
-        self._news = threading.Condition()
+        self._lock = threading.Lock()
+        self._idle: list[threading.Lock] = []  # each thread that waits, with what it waits for
+        self._n_coming = 0  # threads that were woken and are not here yet
         self._closed = self._is_alone = False
-        self._n_idle = 0
         self._threads = [
             threading.Thread(target=self._work, name=f"claimed-med-lane-{number}", daemon=True)
             for number in range(n_workers)
@@ -87,12 +88,12 @@ class Lane:
             Busy: The queue is full.
         """
         task.job = task.job or serve_job.current.get()
-        with self._news:
+        with self._lock:
             if len(self._tasks) >= self.max_waiting:
                 raise Busy(WHERE, "the queue is full", got=f"{self.max_waiting} waiting", do="try again later")
             self._tasks.append(task)
             serve_metrics.WAITING.set(len(self._tasks))
-            self._news.notify()
+            self._wake()
         return task.future
 
     def call(self, task: Task) -> Any:
@@ -113,9 +114,10 @@ class Lane:
 
     def close(self) -> None:
         """Compute what waits, and end."""
-        with self._news:
+        with self._lock:
             self._closed = True
-            self._news.notify_all()
+            while self._idle:
+                self._wake()
         for one in self._threads:
             one.join()
 
@@ -126,9 +128,8 @@ class Lane:
                 self._finish(batch)
             finally:
                 if batch[0].kind is None:
-                    with self._news:
+                    with self._lock:
                         self._is_alone = False
-                        self._news.notify_all()
 
     def _finish(self, batch: list[Task]) -> None:
         wanted = [one for one in batch if one.is_wanted()]
@@ -157,16 +158,26 @@ class Lane:
 
     def _next(self) -> list[Task]:
         """What to compute next; nothing when the lane ends."""
-        with self._news:
-            while (first := self._first()) < 0:
+        news = threading.Lock()
+        news.acquire()
+        while True:
+            with self._lock:
+                if (first := self._first()) >= 0:
+                    batch = self._taken(first)
+                    serve_metrics.WAITING.set(len(self._tasks))
+                    return batch
                 if self._closed and not self._tasks:
                     return []
-                self._n_idle += 1
-                self._news.wait()
-                self._n_idle -= 1
-            batch = self._taken(first)
-            serve_metrics.WAITING.set(len(self._tasks))
-            return batch
+                self._idle.append(news)
+            news.acquire()
+            with self._lock:
+                self._n_coming -= 1
+
+    def _wake(self) -> None:
+        """Wake the thread that came last: what it needs is still in the caches of its core."""
+        if self._idle:
+            self._n_coming += 1
+            self._idle.pop().release()
 
     def _first(self) -> int:
         """The place in the queue of the next task that may be computed now; -1 for none."""
@@ -180,7 +191,7 @@ class Lane:
             return batch
         n_images = batch[0].n_images
         waiting = n_images + sum(one.n_images for one in self._tasks)
-        most = min(self.max_batch, math.ceil(waiting / (1 + self._n_idle)))  # who is idle takes its part
+        most = min(self.max_batch, math.ceil(waiting / (1 + len(self._idle) + self._n_coming)))  # each its part
         while len(self._tasks) > first and self._tasks[first].kind == batch[0].kind:
             n_images += self._tasks[first].n_images
             if n_images > most:

@@ -194,7 +194,8 @@ class Tensors(kserve.Model):
             raise InputError(WHERE, "the volume has another number of axes", got=pixels.ndim, allowed=str(bundle.dims))
         labels = await within(asyncio.to_thread(bundle.label_voxels, pixels, spacing), job)
         row = _segmented(job, served, digest, labels, spacing)
-        await within(asyncio.wrap_future(self._recorder.record(lambda: [row])), job)
+        written = await asyncio.to_thread(self._recorder.record, lambda: [row])
+        await within(asyncio.wrap_future(written), job)
         about = {"model_digest": served.digest, "variant": served.variant, "prediction_ids": row.prediction_id}
         return {LABELS: ("UINT8", labels)}, about
 

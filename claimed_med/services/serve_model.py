@@ -20,10 +20,10 @@ import torch
 from torch import nn
 
 from claimed_med import registry
-from claimed_med.blessing import NONE, Blessing, require
+from claimed_med.blessing import NONE, Blessing
 from claimed_med.component import Component
 from claimed_med.errors import ClaimedMedError, InputError, ModelError
-from claimed_med.handles import Decision, ModelBundle
+from claimed_med.handles import ModelBundle
 from claimed_med.models.bundle import Bundle
 from claimed_med.models.device import device
 from claimed_med.models.held import hold
@@ -33,9 +33,9 @@ from claimed_med.services import serve_job, serve_metrics
 from claimed_med.services.serve_error import WHERE
 from claimed_med.services.serve_lane import Lane, Task
 from claimed_med.services.serve_network import Network
+from claimed_med.services.serve_source import Source
 
 COMPONENTS = {"classification": "classify-images", "segmentation": "segment-volumes"}
-SERVABLE, BUNDLE, DECISION = "servable.json", "bundle", "decision"
 # what components import in their bodies: the first request shall not wait for that
 _WARM = tuple(
     f"claimed_med.dicom.{name}"
@@ -57,21 +57,6 @@ class Inferred:
     probabilities: npt.NDArray[np.float64]
     embedding: npt.NDArray[np.float32]
     embedding_kind: str
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a model comes from.
-
-    Attributes:
-        place: Bundle, or servable folder of package-model.
-        decision: Decision on it; None for the one of the servable folder.
-        override: Why it is served without a blessing; ''.
-    """
-
-    place: Path
-    decision: Path | None = None
-    override: str = ""
 
 
 class LaneBundle(Bundle):
@@ -194,17 +179,13 @@ def load(source: Source, name: str, variant: str, lane: Lane, work: Path) -> Ser
         ModelError: It cannot be read.
         RefusedError: It is not blessed, and there is no override.
     """
-    is_servable = (source.place / SERVABLE).is_file()
-    origin = source.place / BUNDLE if is_servable else source.place
-    decision = source.decision or (source.place / DECISION if is_servable else None)
     folder = Path(tempfile.mkdtemp(prefix="model-", dir=work)) / "bundle"
     try:
-        for file_name, path in files_below(origin).items():
+        for file_name, path in files_below(source.bundle).items():
             target = folder / file_name
             target.parent.mkdir(parents=True, exist_ok=True)
             copy_file(path, target)
-        content = Decision(decision).load() if decision is not None and decision.exists() else None
-        blessing = require(WHERE, content, {folder_digest(folder)}, override=source.override)
+        blessing = source.blessing(WHERE, folder_digest(folder))
         handle = ModelBundle(folder)
         bundle = LaneBundle.over(handle.load(), lane)
         hold(handle, bundle)

@@ -26,9 +26,10 @@ from claimed_med.services.serve_error import WHERE, understood
 from claimed_med.services.serve_grpc import GrpcServer, Service
 from claimed_med.services.serve_http import Around, Face
 from claimed_med.services.serve_lane import Lane
-from claimed_med.services.serve_model import Models, Source, device_name, load
+from claimed_med.services.serve_model import Models, device_name, load
 from claimed_med.services.serve_options import Options, read_tokens
 from claimed_med.services.serve_record import Audit, Recorder
+from claimed_med.services.serve_source import Source
 from claimed_med.services.serve_tensor import Tensors
 from claimed_med.workers import n_cores
 

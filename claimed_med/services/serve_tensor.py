@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from array import array
 from collections.abc import Awaitable, Mapping, Sequence
@@ -27,6 +28,7 @@ from claimed_med.services.serve_v2 import Input, Outputs, Request
 
 IMAGE, PIXELS, LABELS = "image", "pixels", "labels"
 Floats = npt.NDArray[np.float32]
+_Told = tuple[str, list[dict[str, float]]]  # digest of the input, and statistics of each image
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ class Tensors(kserve.Model):
         """
         job = _job()
         images = self._checked(images)
-        digest = digest_of(images)
+        digest = digest_of(images) if self.models.canary is not None else ""
         served = self.models.of(digest)
         job.told |= {"variant": served.variant, "model_digest": served.digest, "n_images": len(images)}
         return cast("Answer", await within(self._answered(job, served, digest, images), job))
@@ -142,6 +144,7 @@ class Tensors(kserve.Model):
         """Through the threads without coming back in between: computed, recorded, and only then here again."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Any] = loop.create_future()
+        told: Future[_Told] = Future()
 
         def tell(result: Any, error: BaseException | None) -> None:
             loop.call_soon_threadsafe(_settle, done, result, error)
@@ -151,7 +154,7 @@ class Tensors(kserve.Model):
                 tell(None, error)
             elif not job.cancelled.is_set():  # what nobody waits for is not given, and not recorded as given
                 inferred = computed.result()
-                written = self._recorder.record(lambda: _rows(job, served, digest, images, inferred))
+                written = self._recorder.record(lambda: _rows(job, served, told.result(), inferred))
                 written.add_done_callback(lambda one: on_recorded(inferred, one))
 
         def on_recorded(inferred: Inferred, written: Future[Rows]) -> None:
@@ -163,6 +166,11 @@ class Tensors(kserve.Model):
             tell(Answer(served, inferred.probabilities, *names), None)
 
         served.bundle.lane.submit(served.bundle.task_of(images)).add_done_callback(on_computed)
+        try:  # while the model computes
+            told.set_result((digest or digest_of(images), [features_of(one) for one in images]))
+        except BaseException as error:
+            told.set_exception(error)
+            raise
         return done
 
     async def infer(self, request: Request) -> tuple[Outputs, dict[str, str]]:
@@ -212,7 +220,7 @@ class Tensors(kserve.Model):
             raise TooLarge(
                 WHERE, "there are more pixels than are taken", got=images.size, allowed=str(self._max_voxels)
             )
-        if not np.isfinite(images).all():
+        if not (math.isfinite(images.min()) and math.isfinite(images.max())):  # NaN is both of them
             raise InputError(WHERE, "pixels are NaN or infinite", do="leave this image out")
         return images
 
@@ -291,13 +299,16 @@ def _classified(found: Answer) -> tuple[Outputs, dict[str, str]]:
     return outputs, found.about() | {"prediction_ids": ",".join(found.prediction_ids)}
 
 
-def _rows(job: Job, served: Served, digest: str, images: Floats, inferred: Inferred) -> Rows:
+def _rows(job: Job, served: Served, told: _Told, inferred: Inferred) -> Rows:
     if not np.isfinite(inferred.probabilities).all():
         raise ModelError(WHERE, "the model gave NaN", do="serve another one")
-    return [_prediction(job, served, digest, image, inferred, number) for number, image in enumerate(images)]
+    digest, features = told
+    return [_prediction(job, served, digest, one, inferred, number) for number, one in enumerate(features)]
 
 
-def _prediction(job: Job, served: Served, digest: str, image: Floats, inferred: Inferred, number: int) -> Prediction:
+def _prediction(
+    job: Job, served: Served, digest: str, features: dict[str, float], inferred: Inferred, number: int
+) -> Prediction:
     bundle, row = served.bundle, inferred.probabilities[number]
     score = float(row[bundle.classes.index(bundle.positive)])
     called = bundle.classes[int(row.argmax())]
@@ -314,7 +325,7 @@ def _prediction(job: Job, served: Served, digest: str, image: Floats, inferred: 
         probabilities=dict(zip(bundle.classes, map(float, row), strict=True)),
         embedding_kind=inferred.embedding_kind,
         embedding=array("f", inferred.embedding[number].tobytes()),
-        features=features_of(image),
+        features=features,
     )
 
 

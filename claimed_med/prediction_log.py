@@ -15,10 +15,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import os
 import select
 import sqlite3
 import threading
-import uuid
+import time
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -33,6 +34,8 @@ Outcome = Literal["answered", "refused"]
 _JSON = ("probabilities", "attributes", "features")
 # [s]; and [ms] without an answer on the wire. The address may say otherwise
 _PATIENCE = {"connect_timeout": 5, "keepalives_idle": 30, "tcp_user_timeout": 15_000}
+_ROWS = 64  # of one statement: SQLite takes 32,766 values, PostgreSQL 65,535
+_as_json = json.JSONEncoder(sort_keys=True).encode
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Prediction:
     """One prediction, or one input that was refused.
 
     Attributes:
-        prediction_id: Unique; the server's answer names it.
+        prediction_id: Unique; the server's answer names it. In the order of the times, which keeps an index small.
         request_id: Of the request; one request may hold several inputs.
         at: When it was answered [s since 1970, UTC].
         outcome: `answered`, or `refused` (data quality: the input could not be used).
@@ -62,7 +65,7 @@ class Prediction:
         threshold: Score from which `positive` is called.
         probabilities: Class -> probability; structure -> volume [ml] for a segmentation.
         embedding_kind: `penultimate` (input of the last layer), `pooled` (prepared image, 8 cells an axis), or ''.
-        embedding: The numbers, float32.
+        embedding: The numbers, float32; where it is an `array`, one of type code `f`.
         attributes: Cohort attributes: sex, age_band, view, modality, manufacturer, scanner, site; `unknown` where the
             header does not tell. Empty for tensors.
         features: Numbers for drift: age, rows, columns, n_slices, spacing_mm, intensity_mean, ..., and header values.
@@ -71,7 +74,7 @@ class Prediction:
         truth_at: When it arrived [s since 1970, UTC]; 0 before.
     """
 
-    prediction_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    prediction_id: str = field(default_factory=lambda: f"{time.time_ns():016x}{os.urandom(8).hex()}")
     request_id: str = ""
     at: float = 0.0
     outcome: Outcome = "answered"
@@ -149,9 +152,12 @@ class PredictionLog:
             OutputError: The database does not take them (disk full, no connection).
         """
         rows = [_row(one) for one in predictions]
-        marks = ", ".join([self._mark] * len(COLUMNS))
+        marks = f"({', '.join([self._mark] * len(COLUMNS))})"
         with self._transaction("predictions cannot be recorded") as cursor:
-            cursor.executemany(f"INSERT INTO predictions ({', '.join(COLUMNS)}) VALUES ({marks})", rows)  # noqa: S608 - columns are ours
+            for start in range(0, len(rows), _ROWS):  # a statement of many rows: one step, not one each
+                some = rows[start : start + _ROWS]
+                told = f"INSERT INTO predictions ({', '.join(COLUMNS)}) VALUES {', '.join([marks] * len(some))}"  # noqa: S608 - columns are ours
+                cursor.execute(told, [value for row in some for value in row])
 
     def add_truth(self, sop_key: str, truth: str, at: float) -> int:
         """Write the truth of an image beside every prediction of it.
@@ -355,8 +361,8 @@ def _sqlite(url: str) -> sqlite3.Connection:
 
 def _row(one: Prediction) -> tuple[Any, ...]:
     told = {name: getattr(one, name) for name in COLUMNS}
-    told |= {name: json.dumps(dict(told[name]), sort_keys=True) for name in _JSON}
-    told["embedding"] = array("f", one.embedding).tobytes()
+    told |= {name: _as_json(dict(told[name])) for name in _JSON}
+    told["embedding"] = (one.embedding if isinstance(one.embedding, array) else array("f", one.embedding)).tobytes()
     return tuple(told[name] for name in COLUMNS)
 
 

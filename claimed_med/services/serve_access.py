@@ -109,8 +109,9 @@ class Door:
     def note(self, job: Job, status: int) -> None:
         """Count and audit an answer."""
         seconds = time.monotonic() - job.started
-        serve_metrics.REQUESTS.labels(job.route, str(status), str(job.told.get("variant", ""))).inc()
-        serve_metrics.SECONDS.labels(job.route).observe(seconds)
+        count, times = serve_metrics.answers(job.route, status, str(job.told.get("variant", "")))
+        count.inc()
+        times.observe(seconds)
         head = {"request_id": job.request_id, "caller": job.caller, "route": job.route, "status": status}
         self.audit.write("request", {**head, "seconds": round(seconds, 4), **job.told})
 
@@ -144,8 +145,8 @@ class Guard:
             await self.app(scope, receive, send)
             return
         options = self.door.options
-        job = Job(_route(scope["path"], headers), time.monotonic() + _seconds(headers, options.deadline_s))
-        job.request_id = serve_job.request_id(headers.get("x-request-id", ""))
+        deadline = time.monotonic() + _seconds(headers, options.deadline_s)
+        job = Job(_route(scope["path"], headers), deadline, serve_job.request_id(headers.get("x-request-id", "")))
         answer = _Answer(send, job)
         inside, size = False, 0
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,11 +13,10 @@ from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc
 from kserve.protocol.grpc.servicer import InferenceServicer
-from kserve.protocol.infer_type import InferRequest
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 
 from claimed_med.errors import ClaimedMedError
-from claimed_med.services import serve_caller, serve_job
+from claimed_med.services import serve_caller, serve_job, serve_v2
 from claimed_med.services.serve_access import Door
 from claimed_med.services.serve_error import WHERE, Cancelled, NotThere, statuses, understood
 from claimed_med.services.serve_job import Job
@@ -46,13 +45,15 @@ class Service(InferenceServicer):
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802 - the protocol's name
         """Answer a request, within its deadline."""
-        metadata = {one.key: one.value for one in context.invocation_metadata() or ()}
-        most, left = self._door.options.deadline_s, context.time_remaining()
-        job = Job("grpc", time.monotonic() + (most if left is None else min(most, left)))
-        job.request_id = serve_job.request_id(str(metadata.get("x-request-id", request.id)))
+        metadata = dict(context.invocation_metadata() or ())
+        options, left = self._door.options, context.time_remaining()
+        most = options.deadline_s if left is None else min(options.deadline_s, left)
+        name = serve_job.request_id(str(metadata.get("x-request-id", request.id)))
+        job = Job("grpc", time.monotonic() + most, name)
         status, inside = "OK", False
         try:
-            job.caller = self._door.caller(str(metadata.get("authorization", "")), serve_caller.of_call(context))
+            certificate = serve_caller.of_call(context) if options.tls is not None else ""
+            job.caller = self._door.caller(str(metadata.get("authorization", "")), certificate)
             self._door.enter()
             inside = True
             serve_job.current.set(job)
@@ -73,37 +74,48 @@ class Service(InferenceServicer):
     async def _answer(self, request: Any) -> Any:
         if request.model_name != self._tensors.name:
             raise NotThere(WHERE, "there is no model of this name", allowed=self._tensors.name)
-        try:
-            self.validate_grpc_request(request)
-            given = InferRequest.from_grpc(request)
-        except ClaimedMedError:
-            raise
-        except Exception as error:  # noqa: BLE001 - kserve's errors quote the request
-            from claimed_med.errors import ContractError
-
-            raise ContractError(WHERE, "no inference request", got=type(error).__name__) from None
-        response, _ = await self._data_plane.infer(self._tensors.name, given)
-        return response.to_grpc()
+        given = serve_v2.from_message(request)
+        return serve_v2.to_message(given, self._tensors.name, *await self._tensors.infer(given))
 
 
-class Access(aio.ServerInterceptor):
-    """Tokens for every call but health; no loading and unloading of models from outside."""
+class Access(grpc.GenericRpcHandler):
+    """Tokens for every call but health; no loading and unloading of models from outside.
 
-    def __init__(self, door: Door) -> None:
-        self._door = door
+    Stands before the handlers instead of an interceptor, which would be a task more for every request.
 
-    async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
-        """Let a call through, or answer it here."""
+    Args:
+        door: Who may call.
+        handler: Of all calls.
+    """
+
+    def __init__(self, door: Door, handler: grpc.GenericRpcHandler) -> None:
+        self._door, self._handler = door, handler
+
+    def service(self, details: Any) -> Any:
+        """The handler of a call, or one that refuses it."""
         method = str(details.method)
         if method.endswith(_CLOSED):
             return _refusing(StatusCode.NOT_FOUND, "there is no such call")
         if not method.endswith((*_OPEN, "/ModelInfer")):  # ModelInfer looks itself, and writes its audit line
-            metadata = {one.key: one.value for one in details.invocation_metadata or ()}
+            metadata = dict(details.invocation_metadata or ())
             try:
                 self._door.caller(str(metadata.get("authorization", "")))
             except ClaimedMedError as error:
                 return _refusing(StatusCode.UNAUTHENTICATED, str(error))
-        return await continuation(details)
+        return self._handler.service(details)
+
+
+class _Taker:
+    """Takes the handler that generated code would give to a server."""
+
+    found: grpc.GenericRpcHandler
+
+    def add_generic_rpc_handlers(self, handlers: tuple[grpc.GenericRpcHandler]) -> None:
+        """Keep the handler."""
+        (self.found,) = handlers
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
+        """Not needed: the same ones by their names."""
 
 
 class GrpcServer:
@@ -125,7 +137,6 @@ class GrpcServer:
         most = min(_LARGEST, self._options.max_upload)
         self._server = aio.server(
             ThreadPoolExecutor(2),
-            interceptors=(Access(self._door),),
             options=[
                 ("grpc.max_receive_message_length", most),
                 ("grpc.max_send_message_length", _LARGEST),
@@ -133,7 +144,9 @@ class GrpcServer:
             ],
             maximum_concurrent_rpcs=self._door.most_inside + 64,
         )
-        grpc_predict_v2_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(self._service, self._server)
+        taker = _Taker()
+        grpc_predict_v2_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(self._service, taker)
+        self._server.add_generic_rpc_handlers((Access(self._door, taker.found),))
         host = f"[{self._options.host}]" if ":" in self._options.host else self._options.host
         address, tls = f"{host}:{self._options.grpc_port}", self._options.tls
         if tls is None:

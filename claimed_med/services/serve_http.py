@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -15,20 +16,21 @@ from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request, Response
-from kserve.protocol.infer_type import InferInput, InferRequest, RequestedOutput
 
-from claimed_med.errors import ClaimedMedError, ContractError
-from claimed_med.services import serve_job
+from claimed_med.errors import ContractError
+from claimed_med.services import serve_job, serve_v2
+from claimed_med.services.serve_access import App, Receive, Send
 from claimed_med.services.serve_dicom import Asked, Dicom, Result, failure
 from claimed_med.services.serve_error import WHERE, Cancelled, NotTaken, NotThere
 from claimed_med.services.serve_explain import explain_image, explain_series, method_for
 from claimed_med.services.serve_job import Job
 from claimed_med.services.serve_record import Recorder
-from claimed_med.services.serve_tensor import Tensors, wait_for
+from claimed_med.services.serve_tensor import Tensors, within
 
 _LARGE = 1 << 20
+_WATCH_S = 0.05  # from then on it is noticed when the caller goes; most answers are faster
 LENGTH = "inference-header-content-length"
-_KEYS = ("name", "shape", "datatype", "data")
+_INFER = re.compile(r"/v2/models/([^/]+)/infer")
 DICOM, JSON = "application/dicom", "application/json"
 
 
@@ -54,21 +56,21 @@ class Face:
         for path, endpoint in (
             ("/v1/models/{name}:predict", self.predict),
             ("/v1/models/{name}:explain", self.explain),
-            ("/v2/models/{name}/infer", self.infer),
         ):
             made.add_api_route(path, endpoint, methods=["POST"], response_model=None, include_in_schema=False)
         return made
 
-    async def infer(self, name: str, request: Request) -> Response:
+    async def infer(self, name: str, request: Request, send: Send) -> None:
         """Open Inference Protocol v2, as JSON or with binary tensors."""
         self._known(name)
-        body = await _body(request)
-        given = _infer_request(name, body, request.headers.get(LENGTH, ""))
-        answer = await _while_there(request, self.tensors.predict(given))
-        content, json_length = answer.to_rest()
-        if isinstance(content, bytes):
-            return Response(content, headers={LENGTH: str(json_length)}, media_type="application/octet-stream")
-        return Response(orjson.dumps(content), media_type=JSON)
+        given = serve_v2.from_body(await _body(request), request.headers.get(LENGTH, ""))
+        outputs, about = await _while_there(request, self.tensors.infer(given))
+        content, json_length = serve_v2.to_body(given, name, outputs, about)
+        kind = [(b"content-type", b"application/octet-stream" if json_length else JSON.encode())]
+        told = [(LENGTH.encode(), b"%d" % json_length)] if json_length else []
+        head = [*kind, *told, (b"content-length", b"%d" % len(content))]
+        await send({"type": "http.response.start", "status": 200, "headers": head})
+        await send({"type": "http.response.body", "body": content})
 
     async def predict(self, name: str, request: Request) -> Response:
         """V1: tensors as `instances`, a `url` of an archive, or an upload of DICOM."""
@@ -144,7 +146,7 @@ class Face:
         self, results: list[Result], asked: Asked, place: Path, job: Job
     ) -> tuple[dict[str, Any], dict[str, bytes]]:
         job.told |= {"n_series": len(results), "n_refused": sum(not one.objects for one in results)}
-        self.recorder.record([one.prediction for one in results]).result(max(0.1, job.left_s))
+        self.recorder.record(lambda: [one.prediction for one in results]).result(max(0.1, job.left_s))
         if error := failure(results):
             raise error
         job.check()
@@ -179,32 +181,65 @@ class Face:
 
     async def _in_pool(self, request: Request, work: Callable[[], Any]) -> Any:
         future = self.pool.submit(copy_context().run, work)
-        return await _while_there(request, wait_for(future, _job()))
+        return await _while_there(request, within(asyncio.wrap_future(future), _job()))
 
     def _known(self, name: str) -> None:
         if name != self.tensors.name:
             raise NotThere(WHERE, "there is no model of this name", allowed=self.tensors.name)
 
 
-async def _while_there(request: Request, work: Any) -> Any:
+class Around:
+    """ASGI middleware that answers `infer` before the application does: a framework takes longer than a small model.
+
+    Args:
+        app: What answers all else.
+        face: Of the server.
+    """
+
+    def __init__(self, app: App, face: Face) -> None:
+        self.app, self.face = app, face
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        is_post = scope["type"] == "http" and scope["method"] == "POST"
+        found = _INFER.fullmatch(scope["path"]) if is_post else None
+        if found is None:
+            await self.app(scope, receive, send)
+        else:
+            await self.face.infer(found[1], Request(scope, receive), send)
+
+
+async def _while_there(request: Request, work: Coroutine[Any, Any, Any]) -> Any:
     """Do the work as long as the caller waits for it.
 
     Raises:
         Cancelled: The caller has gone.
     """
-    task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_gone(request))
-    try:
-        done, _ = await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if task in done:
-            return task.result()
-        _job().cancelled.set()
+    job, task, loop = _job(), asyncio.current_task(), asyncio.get_running_loop()
+    assert task is not None  # noqa: S101 - of every coroutine
+    watching: list[asyncio.Task[None]] = []
+
+    def on_gone(_: Any) -> None:
+        job.cancelled.set()
         task.cancel()
-        with contextlib.suppress(asyncio.CancelledError, Exception):
-            await task
-        raise Cancelled(WHERE, "the caller has gone")
+
+    def watch() -> None:
+        watching.append(loop.create_task(_gone(request)))
+        watching[0].add_done_callback(on_gone)
+
+    soon = loop.call_later(_WATCH_S, watch)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if not (watching and watching[0].done()):  # the server is what stops
+            raise
+        task.uncancel()
+        raise Cancelled(WHERE, "the caller has gone") from None
     finally:
-        gone.cancel()
+        soon.cancel()
+        for one in watching:
+            one.remove_done_callback(on_gone)
+            one.cancel()
 
 
 async def _gone(request: Request) -> None:
@@ -264,31 +299,6 @@ def _json(body: bytes) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ContractError(WHERE, "the body is no JSON object", allowed='{"instances": [...]} or {"url": "..."}')
     return content
-
-
-def _infer_request(name: str, body: bytes, length: str) -> InferRequest:
-    """The request of a body.
-
-    Raises:
-        ContractError: It is none.
-    """
-    try:
-        if length:
-            return InferRequest.from_bytes(body, int(length), name)
-        content = _json(body)
-        given = content["inputs"]
-        inputs = [InferInput(*(one[key] for key in _KEYS), one.get("parameters")) for one in given]
-        asked = content.get("outputs")
-        outputs = [RequestedOutput(one["name"], one.get("parameters")) for one in asked] if asked else None
-        more = content.get("parameters") or {}
-        return InferRequest(name, inputs, content.get("id"), parameters=more, request_outputs=outputs)
-    except ClaimedMedError:
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever a body can do to a parser; its text may quote the body
-        told = type(error).__name__
-        raise ContractError(
-            WHERE, "the body is no inference request", got=told, allowed="Open Inference Protocol v2"
-        ) from None
 
 
 def _kind(request: Request) -> str:

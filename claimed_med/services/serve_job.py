@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import threading
 import time
-import uuid
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -18,6 +18,11 @@ from claimed_med.services.serve_trace import span
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 current: ContextVar[Job | None] = ContextVar("claimed_med_job", default=None)
+
+
+def new_id() -> str:
+    """A name that no other request has."""
+    return os.urandom(16).hex()
 
 
 @dataclass
@@ -37,7 +42,7 @@ class Job:
 
     route: str
     deadline: float
-    request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    request_id: str = field(default_factory=new_id)
     caller: str = "anonymous"
     started: float = field(default_factory=time.monotonic)
     cancelled: threading.Event = field(default_factory=threading.Event)
@@ -69,12 +74,12 @@ class Job:
             try:
                 yield
             finally:
-                serve_metrics.STAGE.labels(name).observe(time.perf_counter() - started)
+                serve_metrics.stage(name).observe(time.perf_counter() - started)
 
 
 def request_id(given: str) -> str:
     """The caller's name of a request where it can stand in a log, else a new one."""
-    return given if _ID.fullmatch(given) else uuid.uuid4().hex
+    return given if _ID.fullmatch(given) else new_id()
 
 
 def stage(name: str) -> contextlib.AbstractContextManager[None]:

@@ -1,11 +1,13 @@
-"""The thread that computes: one task at a time, images of waiting requests together (dynamic batching).
+"""The threads that compute: one task each at a time, images of waiting requests together (dynamic batching).
 
-A batch is what waits at the moment when the last one is done: nothing is delayed to fill it. Float results change in
-the last bits with the size of a batch (see docs/serving.md); with `max_batch` 1 they are those of the component.
+A batch is what waits at the moment when a thread is free, shared out among the threads that are: nothing is delayed to
+fill it. Float results change in the last bits with the size of a batch (see docs/serving.md); with `max_batch` 1 they
+are those of the component.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -56,21 +58,28 @@ class Task:
 
 
 class Lane:
-    """A queue with a thread.
+    """A queue with threads.
 
     Args:
-        n_threads: Numeric threads, as of the component.
+        n_threads: Numeric threads of each, as of the component.
         max_batch: Most images at once; 1 for no batching.
         max_waiting: Most tasks that wait.
+        n_workers: Threads that take tasks. Of tasks that stand alone (volumes, explanations) one at a time is computed.
     """
 
-    def __init__(self, n_threads: int, max_batch: int, max_waiting: int) -> None:
+    def __init__(self, n_threads: int, max_batch: int, max_waiting: int, n_workers: int = 1) -> None:
         self.max_batch, self.max_waiting, self._n_threads = max_batch, max_waiting, n_threads
         self._tasks: deque[Task] = deque()
-        self._news = threading.Condition()
-        self._closed = False
-        self._thread = threading.Thread(target=self._work, name="claimed-med-lane", daemon=True)
-        self._thread.start()
+        self._lock = threading.Lock()
+        self._idle: list[threading.Lock] = []  # each thread that waits, with what it waits for
+        self._n_coming = 0  # threads that were woken and are not here yet
+        self._closed = self._is_alone = False
+        self._threads = [
+            threading.Thread(target=self._work, name=f"claimed-med-lane-{number}", daemon=True)
+            for number in range(n_workers)
+        ]
+        for one in self._threads:
+            one.start()
 
     def submit(self, task: Task) -> Future[Any]:
         """Put a task at the end of the queue.
@@ -79,12 +88,12 @@ class Lane:
             Busy: The queue is full.
         """
         task.job = task.job or serve_job.current.get()
-        with self._news:
+        with self._lock:
             if len(self._tasks) >= self.max_waiting:
                 raise Busy(WHERE, "the queue is full", got=f"{self.max_waiting} waiting", do="try again later")
             self._tasks.append(task)
             serve_metrics.WAITING.set(len(self._tasks))
-            self._news.notify()
+            self._wake()
         return task.future
 
     def call(self, task: Task) -> Any:
@@ -100,32 +109,42 @@ class Lane:
                 job.check()
 
     def is_here(self) -> bool:
-        """Whether this is the thread of the lane."""
-        return threading.current_thread() is self._thread
+        """Whether this is a thread of the lane."""
+        return threading.current_thread() in self._threads
 
     def close(self) -> None:
         """Compute what waits, and end."""
-        with self._news:
+        with self._lock:
             self._closed = True
-            self._news.notify()
-        self._thread.join()
+            while self._idle:
+                self._wake()
+        for one in self._threads:
+            one.join()
 
     def _work(self) -> None:
         limit_threads(self._n_threads)
         while batch := self._next():
-            wanted = [one for one in batch if one.is_wanted()]
-            if not wanted:
-                continue
-            now = time.perf_counter()
-            for one in wanted:
-                serve_metrics.STAGE.labels("queue").observe(now - one.arrived)
-            if wanted[0].kind is not None:
-                serve_metrics.BATCH.observe(sum(one.n_images for one in wanted))
-            self._compute(wanted)
+            try:
+                self._finish(batch)
+            finally:
+                if batch[0].kind is None:
+                    with self._lock:
+                        self._is_alone = False
+
+    def _finish(self, batch: list[Task]) -> None:
+        wanted = [one for one in batch if one.is_wanted()]
+        if not wanted:
+            return
+        now = time.perf_counter()
+        for one in wanted:
+            serve_metrics.stage("queue").observe(now - one.arrived)
+        if wanted[0].kind is not None:
+            serve_metrics.BATCH.observe(sum(one.n_images for one in wanted))
+        self._compute(wanted)
 
     def _compute(self, wanted: list[Task]) -> None:
         try:
-            with serve_metrics.STAGE.labels("compute").time():
+            with serve_metrics.stage("compute").time():
                 results = wanted[0].context.run(wanted[0].run, [one.content for one in wanted])
             for one, result in zip(wanted, results, strict=True):
                 one.future.set_result(result)
@@ -138,17 +157,45 @@ class Lane:
                 wanted[0].future.set_exception(error)
 
     def _next(self) -> list[Task]:
-        with self._news:
-            while not self._tasks:
-                if self._closed:
+        """What to compute next; nothing when the lane ends."""
+        news = threading.Lock()
+        news.acquire()
+        while True:
+            with self._lock:
+                if (first := self._first()) >= 0:
+                    batch = self._taken(first)
+                    serve_metrics.WAITING.set(len(self._tasks))
+                    return batch
+                if self._closed and not self._tasks:
                     return []
-                self._news.wait()
-            batch = [self._tasks.popleft()]
-            n_images = batch[0].n_images
-            while self._tasks and batch[0].kind is not None and self._tasks[0].kind == batch[0].kind:
-                if n_images + self._tasks[0].n_images > self.max_batch:
-                    break
-                batch.append(self._tasks.popleft())
-                n_images += batch[-1].n_images
-            serve_metrics.WAITING.set(len(self._tasks))
+                self._idle.append(news)
+            news.acquire()
+            with self._lock:
+                self._n_coming -= 1
+
+    def _wake(self) -> None:
+        """Wake the thread that came last: what it needs is still in the caches of its core."""
+        if self._idle:
+            self._n_coming += 1
+            self._idle.pop().release()
+
+    def _first(self) -> int:
+        """The place in the queue of the next task that may be computed now; -1 for none."""
+        return next((n for n, one in enumerate(self._tasks) if one.kind is not None or not self._is_alone), -1)
+
+    def _taken(self, first: int) -> list[Task]:
+        batch = [self._tasks[first]]
+        del self._tasks[first]
+        if batch[0].kind is None:
+            self._is_alone = True
             return batch
+        n_images = batch[0].n_images
+        waiting = n_images + sum(one.n_images for one in self._tasks)
+        most = min(self.max_batch, math.ceil(waiting / (1 + len(self._idle) + self._n_coming)))  # each its part
+        while len(self._tasks) > first and self._tasks[first].kind == batch[0].kind:
+            n_images += self._tasks[first].n_images
+            if n_images > most:
+                break
+            batch.append(self._tasks[first])
+            del self._tasks[first]
+        return batch

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 from prometheus_client import Counter, Gauge, Histogram
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -21,3 +24,21 @@ MODEL = Gauge(
 LOST = Counter("claimed_med_lost_lines", "Audit lines that could not be written")
 LOST_PICTURES = Counter("claimed_med_lost_pictures", "Pictures of cases that could not be drawn or written")
 SWAPS = Counter("claimed_med_swaps", "Models taken over while running", ["outcome"])
+
+
+@cache
+def stage(name: str) -> Any:
+    """The times of a stage; there are a dozen stages."""
+    return STAGE.labels(name)
+
+
+@cache
+def answers(route: str, status: int, variant: str) -> tuple[Any, Any]:
+    """The count and the times of answers of a kind; routes, statuses and variants are few."""
+    return REQUESTS.labels(route, str(status), variant), SECONDS.labels(route)
+
+
+@cache
+def predictions(outcome: str, digest: str, variant: str) -> Any:
+    """The count of inputs by outcome and model; models are few."""
+    return PREDICTIONS.labels(outcome, digest, variant)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import math
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,10 +20,10 @@ import torch
 from torch import nn
 
 from claimed_med import registry
-from claimed_med.blessing import NONE, Blessing, require
+from claimed_med.blessing import NONE, Blessing
 from claimed_med.component import Component
 from claimed_med.errors import ClaimedMedError, InputError, ModelError
-from claimed_med.handles import Decision, ModelBundle
+from claimed_med.handles import ModelBundle
 from claimed_med.models.bundle import Bundle
 from claimed_med.models.device import device
 from claimed_med.models.held import hold
@@ -30,15 +32,16 @@ from claimed_med.payload import copy_file, files_below, folder_digest
 from claimed_med.services import serve_job, serve_metrics
 from claimed_med.services.serve_error import WHERE
 from claimed_med.services.serve_lane import Lane, Task
+from claimed_med.services.serve_network import Network
+from claimed_med.services.serve_source import Source
 
 COMPONENTS = {"classification": "classify-images", "segmentation": "segment-volumes"}
-SERVABLE, BUNDLE, DECISION = "servable.json", "bundle", "decision"
 # what components import in their bodies: the first request shall not wait for that
 _WARM = tuple(
     f"claimed_med.dicom.{name}"
     for name in ("classification", "codes", "cohort", "explaining", "seg", "validate", "xray")
 )
-POOLED, MOST_EMBEDDED = 8, 2048
+POOLED = 8
 
 
 @dataclass(frozen=True)
@@ -54,21 +57,6 @@ class Inferred:
     probabilities: npt.NDArray[np.float64]
     embedding: npt.NDArray[np.float32]
     embedding_kind: str
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a model comes from.
-
-    Attributes:
-        place: Bundle, or servable folder of package-model.
-        decision: Decision on it; None for the one of the servable folder.
-        override: Why it is served without a blessing; ''.
-    """
-
-    place: Path
-    decision: Path | None = None
-    override: str = ""
 
 
 class LaneBundle(Bundle):
@@ -119,26 +107,18 @@ class LaneBundle(Bundle):
 
     def _classify(self, batches: Sequence[npt.NDArray[np.float32]]) -> list[Inferred]:
         whole = batches[0] if len(batches) == 1 else np.concatenate(batches)
-        with self._tap() as tapped:
-            probabilities = super().probabilities(whole)
-        embedding, kind = _embedding(tapped, whole)
-        borders = np.cumsum([len(one) for one in batches])[:-1]
-        parts = zip(np.split(probabilities, borders), np.split(embedding, borders), strict=True)
-        return [Inferred(one, other, kind) for one, other in parts]
+        if self.onnx:
+            probabilities, embedding = super().probabilities(whole), None
+        else:
+            probabilities, embedding = self._network(whole)
+        kind = "pooled" if embedding is None else "penultimate"
+        inputs = pooled(whole) if embedding is None else embedding
+        starts = [0, *accumulate(map(len, batches))]
+        return [Inferred(probabilities[one:end], inputs[one:end], kind) for one, end in pairwise(starts)]
 
-    @contextmanager
-    def _tap(self) -> Iterator[list[torch.Tensor]]:
-        """What goes into the last layer, while the block runs."""
-        tapped: list[torch.Tensor] = []
-        layer = None if self.onnx else _last_linear(self._here)
-        if layer is None:
-            yield tapped
-            return
-        handle = layer.register_forward_pre_hook(lambda _, given: tapped.append(given[0].detach()))
-        try:
-            yield tapped
-        finally:
-            handle.remove()
+    @cached_property
+    def _network(self) -> Network:
+        return Network(self.network(str(device())), (self.n_channels, *size_of(self.recipe)))
 
 
 @dataclass(frozen=True)
@@ -199,17 +179,13 @@ def load(source: Source, name: str, variant: str, lane: Lane, work: Path) -> Ser
         ModelError: It cannot be read.
         RefusedError: It is not blessed, and there is no override.
     """
-    is_servable = (source.place / SERVABLE).is_file()
-    origin = source.place / BUNDLE if is_servable else source.place
-    decision = source.decision or (source.place / DECISION if is_servable else None)
     folder = Path(tempfile.mkdtemp(prefix="model-", dir=work)) / "bundle"
     try:
-        for file_name, path in files_below(origin).items():
+        for file_name, path in files_below(source.bundle).items():
             target = folder / file_name
             target.parent.mkdir(parents=True, exist_ok=True)
             copy_file(path, target)
-        content = Decision(decision).load() if decision is not None and decision.exists() else None
-        blessing = require(WHERE, content, {folder_digest(folder)}, override=source.override)
+        blessing = source.blessing(WHERE, folder_digest(folder))
         handle = ModelBundle(folder)
         bundle = LaneBundle.over(handle.load(), lane)
         hold(handle, bundle)
@@ -280,24 +256,29 @@ def _note(pixels: npt.NDArray[Any], spacing_mm: Sequence[float]) -> None:
 
 
 def features_of(pixels: npt.NDArray[Any]) -> dict[str, float]:
-    """Statistics of the intensities, of at most about 8,192 evenly spaced pixels."""
+    """Statistics of the intensities, of at most about 4,096 evenly spaced pixels."""
     flat = pixels.reshape(-1)
-    some = flat[:: max(1, flat.size // 4096)].astype(np.float64)
-    if not some.size or not np.isfinite(some).all():
-        return {}
-    low, middle, high = np.percentile(some, [5, 50, 95]) if some.size else (0.0, 0.0, 0.0)
-    told = {"mean": some.mean(), "sd": some.std(), "p05": low, "p50": middle, "p95": high}
-    return {f"intensity_{name}": float(value) for name, value in told.items()}
+    some = np.sort(flat[:: max(1, flat.size // 2048)]).astype(np.float64)
+    if not some.size or not (np.isfinite(some[0]) and np.isfinite(some[-1])):
+        return {}  # NaN is sorted to the end
+    mean = float(some.mean())
+    told = {"mean": mean, "sd": math.sqrt(float(np.dot(some - mean, some - mean)) / len(some))}
+    return {f"intensity_{name}": value for name, value in (told | _quantiles(some)).items()}
 
 
-def _last_linear(network: nn.Module) -> nn.Module | None:
-    found = [one for one in network.modules() if isinstance(one, nn.Linear)]
-    return found[-1] if found else None
+def _quantiles(ordered: npt.NDArray[np.float64]) -> dict[str, float]:
+    """The 5th, 50th and 95th percentile of sorted numbers, linear between neighbours."""
+    told = {}
+    for name, share in (("p05", 0.05), ("p50", 0.5), ("p95", 0.95)):
+        place = share * (len(ordered) - 1)
+        low = int(place)
+        below, above = float(ordered[low]), float(ordered[min(low + 1, len(ordered) - 1)])
+        told[name] = below + (place - low) * (above - below)
+    return told
 
 
-def _embedding(tapped: list[torch.Tensor], images: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], str]:
-    if tapped and sum(len(one) for one in tapped) == len(images) and tapped[0].flatten(1).shape[1] <= MOST_EMBEDDED:
-        return torch.cat(tapped).flatten(1).float().cpu().numpy(), "penultimate"
+def pooled(images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Means of cells of the images, eight an axis (four in three dimensions): shape (n, number)."""
     pool = nn.functional.adaptive_avg_pool3d if images.ndim == 5 else nn.functional.adaptive_avg_pool2d
     size = POOLED if images.ndim == 4 else POOLED // 2
-    return pool(torch.from_numpy(np.ascontiguousarray(images)), size).flatten(1).numpy(), "pooled"
+    return np.asarray(pool(torch.from_numpy(np.require(images, np.float32, ["C", "W"])), size).flatten(1).numpy())

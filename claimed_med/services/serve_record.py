@@ -1,16 +1,16 @@
-"""Write predictions down before they are answered: many requests in one transaction, on a thread of its own."""
+"""Write predictions down before they are answered: those of many requests in one transaction."""
 
 from __future__ import annotations
 
-import json
 import os
-import queue
 import sys
 import threading
-import time
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
+
+import orjson
 
 from claimed_med.lineage import now
 from claimed_med.prediction_log import Prediction, PredictionLog
@@ -18,10 +18,16 @@ from claimed_med.services import serve_metrics
 from claimed_med.services.serve_error import WHERE, DiskFull
 
 _MOST_AT_ONCE = 256
+Rows = Sequence[Prediction]
+Make = Callable[[], Rows]
+_LINE = orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
 
 
 class Recorder:
-    """Hands predictions to the log.
+    """Hands predictions to the log: what comes while it writes goes into the next transaction, all of it together.
+
+    There is no thread for it, which every request would have to wait to wake up: who comes while nobody writes, writes,
+    and goes on as long as others come.
 
     Args:
         log: Where to.
@@ -29,52 +35,68 @@ class Recorder:
 
     def __init__(self, log: PredictionLog) -> None:
         self._log = log
-        self._waiting: queue.SimpleQueue[tuple[Sequence[Prediction], Future[None]] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name="claimed-med-recorder", daemon=True)
-        self._thread.start()
+        self._waiting: deque[tuple[Make, Future[Rows]]] = deque()
+        self._lock, self._is_writing = threading.Lock(), False
+        self._idle = threading.Condition(self._lock)
 
-    def record(self, predictions: Sequence[Prediction]) -> Future[None]:
-        """Write predictions; the future is done when they are in the database, or holds a DiskFull."""
-        future: Future[None] = Future()
-        self._waiting.put((predictions, future))
+    def record(self, make: Make) -> Future[Rows]:
+        """Write predictions; may take as long as the database does, so never call it on the loop.
+
+        Args:
+            make: Makes them, on the thread that writes.
+
+        Returns:
+            Done with the predictions when they are in the database; or holds a DiskFull, or what `make` raised.
+        """
+        future: Future[Rows] = Future()
+        with self._lock:
+            self._waiting.append((make, future))
+            if self._is_writing:
+                return future
+            self._is_writing = True
+        while items := self._taken():
+            with serve_metrics.stage("record").time():
+                self._write([one for one in map(_made, items) if one is not None])
         return future
 
     def close(self) -> None:
-        """Write what waits, and end."""
-        self._waiting.put(None)
-        self._thread.join()
+        """Wait until all is written, and end."""
+        with self._idle:
+            self._idle.wait_for(lambda: not self._is_writing)
         self._log.close()
 
-    def _work(self) -> None:
-        is_open = True
-        while is_open:
-            items, is_open = self._taken()
-            if not items:
-                continue
-            started = time.perf_counter()
-            try:
-                self._log.append([one for predictions, _ in items for one in predictions])
-            except Exception as error:  # noqa: BLE001 - whatever a database client raises, nobody may wait for ever
-                kind = type(error).__name__
-                refusal = DiskFull(WHERE, "the prediction cannot be recorded, so it is not given", got=kind)
-                for _, future in items:
-                    future.set_exception(refusal)
-            else:
-                for predictions, future in items:
-                    for one in predictions:
-                        serve_metrics.PREDICTIONS.labels(one.outcome, one.model_digest, one.variant).inc()
-                    future.set_result(None)
-            serve_metrics.STAGE.labels("record").observe(time.perf_counter() - started)
+    def _write(self, made: list[tuple[Rows, Future[Rows]]]) -> None:
+        try:
+            if made:
+                self._log.append([one for rows, _ in made for one in rows])
+        except Exception as error:  # noqa: BLE001 - whatever a database client raises, nobody may wait for ever
+            kind = type(error).__name__
+            refusal = DiskFull(WHERE, "the prediction cannot be recorded, so it is not given", got=kind)
+            for _, future in made:
+                future.set_exception(refusal)
+            return
+        for rows, future in made:
+            for one in rows:
+                serve_metrics.predictions(one.outcome, one.model_digest, one.variant).inc()
+            future.set_result(rows)
 
-    def _taken(self) -> tuple[list[tuple[Sequence[Prediction], Future[None]]], bool]:
-        items = []
-        first = self._waiting.get()
-        while first is not None:
-            items.append(first)
-            if len(items) >= _MOST_AT_ONCE or self._waiting.empty():
-                return items, True
-            first = self._waiting.get()
-        return items, False
+    def _taken(self) -> list[tuple[Make, Future[Rows]]]:
+        """What to write next; nothing when that is all, and this thread writes no more."""
+        with self._lock:
+            items = [self._waiting.popleft() for _ in range(min(_MOST_AT_ONCE, len(self._waiting)))]
+            if not items:
+                self._is_writing = False
+                self._idle.notify_all()
+            return items
+
+
+def _made(item: tuple[Make, Future[Rows]]) -> tuple[Rows, Future[Rows]] | None:
+    make, future = item
+    try:
+        return make(), future
+    except Exception as error:  # noqa: BLE001 - handed to whoever waits; the others are written
+        future.set_exception(error)
+        return None
 
 
 class Audit:
@@ -98,9 +120,9 @@ class Audit:
 
     def write(self, kind: str, told: Mapping[str, Any]) -> None:
         """Append one line."""
-        line = json.dumps({"time": now(), "kind": kind, **told}, sort_keys=True) + "\n"
+        line = orjson.dumps({"time": now(), "kind": kind, **told}, option=_LINE)
         try:
-            os.write(self._file, line.encode())
+            os.write(self._file, line)
         except OSError as error:
             serve_metrics.LOST.inc()
             sys.stderr.write(f"{WHERE}: an audit line is lost ({type(error).__name__})\n")

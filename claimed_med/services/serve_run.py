@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.rest.server import RESTServer
 
 from claimed_med.errors import ClaimedMedError, EngineError
+from claimed_med.models.device import device
 from claimed_med.prediction_log import PredictionLog
 from claimed_med.services import serve_metrics, serve_trace
 from claimed_med.services.serve_access import Door, Guard
@@ -23,15 +25,18 @@ from claimed_med.services.serve_caller import NamedProtocol
 from claimed_med.services.serve_dicom import Dicom
 from claimed_med.services.serve_error import WHERE, understood
 from claimed_med.services.serve_grpc import GrpcServer, Service
-from claimed_med.services.serve_http import Face
+from claimed_med.services.serve_http import Around, Face
 from claimed_med.services.serve_lane import Lane
-from claimed_med.services.serve_model import Models, Source, device_name, load
+from claimed_med.services.serve_model import Models, device_name, load
 from claimed_med.services.serve_options import Options, read_tokens
 from claimed_med.services.serve_record import Audit, Recorder
+from claimed_med.services.serve_source import Source
 from claimed_med.services.serve_tensor import Tensors
+from claimed_med.workers import n_cores
 
 APPLICATION = "kserve.model_server:app"
 _POLL_S = 0.02
+_COLLECT = 10_000, 20, 20  # a request makes hundreds of objects, and no cycles
 _SWITCH_S = 0.001  # the loop shall not wait long for the thread that computes
 
 
@@ -84,6 +89,7 @@ class Rest(RESTServer):
         self._server.should_exit = True
 
     def _add_middlewares(self, app: fastapi.FastAPI) -> None:
+        app.add_middleware(Around, face=self._face)
         app.add_middleware(Guard, door=self._door)
 
     def _register_endpoints(self, app: fastapi.FastAPI) -> None:
@@ -109,7 +115,8 @@ class Server(ModelServer):
         self.recorder = Recorder(PredictionLog(options.log))
         self.door = Door(options, self.audit)
         n_threads = 2 if _is_segmentation(options) else 1
-        self.lane = Lane(n_threads, options.max_batch, options.max_waiting)
+        n_workers = 1 if device().type != "cpu" else max(1, n_cores() // n_threads)
+        self.lane = Lane(n_threads, options.max_batch, options.max_waiting, n_workers)
         self.tensors = Tensors(options.name, self._load(), self.recorder, options.max_voxels)
         self.pool = ThreadPoolExecutor(options.n_dicom, thread_name_prefix="claimed-med-dicom")
         self.dataplane = Health(self.registered_models, self.door)
@@ -135,6 +142,9 @@ class Server(ModelServer):
             await asyncio.sleep(_POLL_S)
         if web.done() or not self.rest.has_started:
             raise EngineError(WHERE, "the port cannot be opened", got=self.options.http_port, do="choose another one")
+        gc.collect()
+        gc.freeze()  # what was imported stays: the collector need not walk it while requests wait
+        gc.set_threshold(*_COLLECT)
         self.door.is_ready = True
         self._say()
         ended = asyncio.create_task(stop.wait())

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Awaitable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Any, cast
 
 import kserve
 import numpy as np
 import numpy.typing as npt
-from kserve.protocol.infer_type import InferOutput, InferRequest, InferResponse
 
 from claimed_med.errors import ContractError, InputError, ModelError
 from claimed_med.models.prepare import size_of
@@ -21,10 +23,12 @@ from claimed_med.services import serve_job
 from claimed_med.services.serve_error import WHERE, Expired, TooLarge
 from claimed_med.services.serve_job import Job
 from claimed_med.services.serve_model import Inferred, Models, Served, features_of
-from claimed_med.services.serve_record import Recorder
+from claimed_med.services.serve_record import Recorder, Rows
+from claimed_med.services.serve_v2 import Input, Outputs, Request
 
 IMAGE, PIXELS, LABELS = "image", "pixels", "labels"
 Floats = npt.NDArray[np.float32]
+_Told = tuple[str, list[dict[str, float]]]  # digest of the input, and statistics of each image
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class Answer:
         bundle = self.served.bundle
         return np.asarray(self.probabilities[:, bundle.classes.index(bundle.positive)])
 
-    def about(self) -> dict[str, Any]:
+    def about(self) -> dict[str, str]:
         """Which model answered."""
         told = {"model_digest": self.served.digest, "variant": self.served.variant}
         return told | ({"blessing_override": self.served.blessing.override} if self.served.blessing.override else {})
@@ -92,10 +96,8 @@ class Tensors(kserve.Model):
     async def predict(
         self, payload: Any, headers: dict[str, str] | None = None, response_headers: dict[str, str] | None = None
     ) -> Any:
-        """Answer a request of the Open Inference Protocol (`InferRequest`) or of V1 (a mapping)."""
+        """Answer a body of V1."""
         del headers, response_headers
-        if isinstance(payload, InferRequest):
-            return await self._infer(payload)
         found = await self.answer(_array(payload))
         bundle = found.served.bundle
         rows = zip(found.probabilities, found.scores, found.predicted, found.prediction_ids, strict=True)
@@ -133,60 +135,77 @@ class Tensors(kserve.Model):
         """
         job = _job()
         images = self._checked(images)
-        digest = digest_of(images)
+        digest = digest_of(images) if self.models.canary is not None else ""
         served = self.models.of(digest)
         job.told |= {"variant": served.variant, "model_digest": served.digest, "n_images": len(images)}
-        inferred: Inferred = await wait_for(served.bundle.lane.submit(served.bundle.task_of(images)), job)
-        if not np.isfinite(inferred.probabilities).all():
-            raise ModelError(WHERE, "the model gave NaN", do="serve another one")
-        rows = [_prediction(job, served, digest, images[n], inferred, n) for n in range(len(images))]
-        await wait_for(self._recorder.record(rows), job)
-        return Answer(
-            served, inferred.probabilities, [one.decision for one in rows], [one.prediction_id for one in rows]
-        )
+        return cast("Answer", await within(self._answered(job, served, digest, images), job))
 
-    async def _infer(self, request: InferRequest) -> InferResponse:
-        named = {one.name: one for one in request.inputs}
-        if PIXELS in named:
-            return await self._label(request, named[PIXELS])
-        if IMAGE not in named:
+    def _answered(self, job: Job, served: Served, digest: str, images: Floats) -> asyncio.Future[Any]:
+        """Through the threads without coming back in between: computed, recorded, and only then here again."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Any] = loop.create_future()
+        told: Future[_Told] = Future()
+
+        def tell(result: Any, error: BaseException | None) -> None:
+            loop.call_soon_threadsafe(_settle, done, result, error)
+
+        def on_computed(computed: Future[Inferred]) -> None:
+            if error := computed.exception():
+                tell(None, error)
+            elif not job.cancelled.is_set():  # what nobody waits for is not given, and not recorded as given
+                inferred = computed.result()
+                written = self._recorder.record(lambda: _rows(job, served, told.result(), inferred))
+                written.add_done_callback(lambda one: on_recorded(inferred, one))
+
+        def on_recorded(inferred: Inferred, written: Future[Rows]) -> None:
+            if error := written.exception():
+                tell(None, error)
+                return
+            rows = written.result()
+            names = [one.decision for one in rows], [one.prediction_id for one in rows]
+            tell(Answer(served, inferred.probabilities, *names), None)
+
+        served.bundle.lane.submit(served.bundle.task_of(images)).add_done_callback(on_computed)
+        try:  # while the model computes
+            told.set_result((digest or digest_of(images), [features_of(one) for one in images]))
+        except BaseException as error:
+            told.set_exception(error)
+            raise
+        return done
+
+    async def infer(self, request: Request) -> tuple[Outputs, dict[str, str]]:
+        """Answer a request of the Open Inference Protocol: outputs, and what is told of them."""
+        if given := request.inputs.get(PIXELS):
+            return await self._label(given)
+        given = request.inputs.get(IMAGE)
+        if given is None:
             raise ContractError(WHERE, "the request has no input of a known name", allowed=f"{IMAGE}, {PIXELS}")
-        given = named[IMAGE]
         if given.datatype != "FP32":
             raise ContractError(WHERE, "the input has another type", got=given.datatype, allowed="FP32")
-        return self._classified(request, await self.answer(numbers(given)))
+        return _classified(await self.answer(given.array()))
 
-    async def _label(self, request: InferRequest, given: Any) -> InferResponse:
+    async def _label(self, given: Input) -> tuple[Outputs, dict[str, str]]:
         """Segment a volume that comes as numbers, or classify an image that is not prepared."""
         job = _job()
-        pixels = numbers(given).astype(np.float32, copy=False)
+        pixels = given.array().astype(np.float32, copy=False)
         spacing = _spacing(given.parameters, self.models.stable.bundle.dims)
         if pixels.size > self._max_voxels:
             raise TooLarge(WHERE, "the volume is larger than is taken", got=pixels.size, allowed=str(self._max_voxels))
         digest = digest_of(pixels)
-        bundle = self.models.of(digest).bundle
-        if bundle.task == "classification":
-            image = await wait_for(asyncio.to_thread(bundle.prepare, pixels, spacing), job)
-            return self._classified(request, await self.answer(image[None]))
         served = self.models.of(digest)
+        bundle = served.bundle
+        if bundle.task == "classification":
+            image = await within(asyncio.to_thread(bundle.prepare, pixels, spacing), job)
+            return _classified(await self.answer(image[None]))
         job.told |= {"variant": served.variant, "model_digest": served.digest, "n_images": 1}
         if pixels.ndim != bundle.dims:
             raise InputError(WHERE, "the volume has another number of axes", got=pixels.ndim, allowed=str(bundle.dims))
-        labels = await wait_for(asyncio.to_thread(bundle.label_voxels, pixels, spacing), job)
+        labels = await within(asyncio.to_thread(bundle.label_voxels, pixels, spacing), job)
         row = _segmented(job, served, digest, labels, spacing)
-        await wait_for(self._recorder.record([row]), job)
+        written = await asyncio.to_thread(self._recorder.record, lambda: [row])
+        await within(asyncio.wrap_future(written), job)
         about = {"model_digest": served.digest, "variant": served.variant, "prediction_ids": row.prediction_id}
-        return _response(request, self.name, {LABELS: ("UINT8", labels)}, about)
-
-    def _classified(self, request: InferRequest, found: Answer) -> InferResponse:
-        outputs = {
-            "probabilities": ("FP64", found.probabilities),
-            "score": ("FP64", found.scores),
-            "predicted": ("BYTES", np.array([one.encode() for one in found.predicted], dtype=np.object_)),
-        }
-        return _response(
-            request, self.name, outputs, found.about() | {"prediction_ids": ",".join(found.prediction_ids)}
-        )
+        return {LABELS: ("UINT8", labels)}, about
 
     def _checked(self, images: Floats) -> Floats:
         bundle = self.models.stable.bundle
@@ -201,21 +220,21 @@ class Tensors(kserve.Model):
             raise TooLarge(
                 WHERE, "there are more pixels than are taken", got=images.size, allowed=str(self._max_voxels)
             )
-        if not np.isfinite(images).all():
+        if not (math.isfinite(images.min()) and math.isfinite(images.max())):  # NaN is both of them
             raise InputError(WHERE, "pixels are NaN or infinite", do="leave this image out")
         return images
 
 
-async def wait_for(work: Any, job: Job) -> Any:
-    """Wait for a future or coroutine no longer than the request does.
+async def within(work: Awaitable[Any], job: Job) -> Any:
+    """Wait no longer than the request does.
 
     Raises:
         Expired: The deadline passed first.
         Cancelled: Nobody waits any more.
     """
-    future = asyncio.wrap_future(work) if hasattr(work, "add_done_callback") and not asyncio.isfuture(work) else work
     try:
-        return await asyncio.wait_for(future, max(0.0, job.left_s))
+        async with asyncio.timeout(max(0.0, job.left_s)):
+            return await work
     except TimeoutError:
         job.cancelled.set()
         raise Expired(WHERE, "the deadline has passed", do="allow more time, or send less") from None
@@ -224,23 +243,19 @@ async def wait_for(work: Any, job: Job) -> Any:
         raise
 
 
+def _settle(done: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    if done.done():
+        return
+    if error is not None:
+        done.set_exception(error)
+    else:
+        done.set_result(result)
+
+
 def digest_of(values: npt.NDArray[Any]) -> str:
     """The sha256 of the numbers of an array."""
     whole: Any = np.ascontiguousarray(values)
     return sha256(whole.data).hexdigest()
-
-
-def numbers(given: Any) -> npt.NDArray[Any]:
-    """The array of an input.
-
-    Raises:
-        ContractError: Its content and its shape do not go together.
-    """
-    try:
-        return np.asarray(given.as_numpy())
-    except Exception as error:  # noqa: BLE001 - kserve and numpy raise many kinds, and quote the content
-        told = type(error).__name__
-        raise ContractError(WHERE, "an input's content does not fit its shape and type", got=told) from None
 
 
 def _array(payload: Any) -> Floats:
@@ -253,9 +268,8 @@ def _array(payload: Any) -> Floats:
         raise ContractError(WHERE, "instances are no images of one shape", allowed="nested lists of numbers") from None
 
 
-def _spacing(parameters: Any, dims: int) -> tuple[float, ...]:
-    given = parameters.get("spacing_mm") if parameters else None
-    text = getattr(given, "string_param", given)
+def _spacing(parameters: Mapping[str, Any], dims: int) -> tuple[float, ...]:
+    text = parameters.get("spacing_mm")
     if text is None:
         return (1.0,) * dims
     try:
@@ -274,7 +288,27 @@ def _job() -> Job:
     return job
 
 
-def _prediction(job: Job, served: Served, digest: str, image: Floats, inferred: Inferred, number: int) -> Prediction:
+def _classified(found: Answer) -> tuple[Outputs, dict[str, str]]:
+    names = np.empty(len(found.predicted), dtype=np.object_)
+    names[:] = [one.encode() for one in found.predicted]
+    outputs = {
+        "probabilities": ("FP64", found.probabilities),
+        "score": ("FP64", found.scores),
+        "predicted": ("BYTES", names),
+    }
+    return outputs, found.about() | {"prediction_ids": ",".join(found.prediction_ids)}
+
+
+def _rows(job: Job, served: Served, told: _Told, inferred: Inferred) -> Rows:
+    if not np.isfinite(inferred.probabilities).all():
+        raise ModelError(WHERE, "the model gave NaN", do="serve another one")
+    digest, features = told
+    return [_prediction(job, served, digest, one, inferred, number) for number, one in enumerate(features)]
+
+
+def _prediction(
+    job: Job, served: Served, digest: str, features: dict[str, float], inferred: Inferred, number: int
+) -> Prediction:
     bundle, row = served.bundle, inferred.probabilities[number]
     score = float(row[bundle.classes.index(bundle.positive)])
     called = bundle.classes[int(row.argmax())]
@@ -290,8 +324,8 @@ def _prediction(job: Job, served: Served, digest: str, image: Floats, inferred: 
         threshold=bundle.threshold,
         probabilities=dict(zip(bundle.classes, map(float, row), strict=True)),
         embedding_kind=inferred.embedding_kind,
-        embedding=inferred.embedding[number].tolist(),
-        features=features_of(image),
+        embedding=array("f", inferred.embedding[number].tobytes()),
+        features=features,
     )
 
 
@@ -322,30 +356,3 @@ def common(job: Job, served: Served) -> dict[str, Any]:
         "task": served.bundle.task,
         "duration_s": time.monotonic() - job.started,
     }
-
-
-def _response(
-    request: InferRequest, name: str, outputs: Mapping[str, tuple[str, npt.NDArray[Any]]], about: Mapping[str, Any]
-) -> InferResponse:
-    asked = {one.name: one.binary_data for one in request.request_outputs or ()}
-    made = []
-    for output, (datatype, values) in outputs.items():
-        if asked and output not in asked:
-            continue
-        wanted = asked.get(output)
-        one = InferOutput(output, list(values.shape), datatype)
-        if request.from_grpc or (request.use_binary_outputs if wanted is None else wanted):
-            one.set_data_from_numpy(values, binary_data=True)
-        else:
-            flat = values.reshape(-1).tolist()
-            one.data = [item.decode() if isinstance(item, bytes) else item for item in flat]
-        made.append(one)
-    return InferResponse(
-        request.id or "",
-        name,
-        made,
-        parameters=dict(about),
-        from_grpc=bool(request.from_grpc),
-        use_binary_outputs=request.use_binary_outputs,
-        requested_outputs=request.request_outputs,
-    )

@@ -16,9 +16,14 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from claimed_med.errors import require
+from claimed_med.payload import folder_digest
 from claimed_med.workers import limit_threads
+
+if TYPE_CHECKING:
+    from claimed_med.services.serve_options import Options
 
 THREADS = {"classification": 1, "segmentation": 2}
 
@@ -29,21 +34,39 @@ def main(words: Sequence[str]) -> int:
     Raises:
         ClaimedMedError: Options that are not allowed, or a model that cannot be served.
     """
-    argv, sys.argv = sys.argv, sys.argv[:1]  # kserve reads the command line when it is imported
-    try:
-        for module in ("kserve", "prometheus_client", "uvicorn", "cryptography", "orjson"):
-            require(module, "serve")
-    finally:
-        sys.argv = argv
+    require("cryptography", "serve")
     from claimed_med.services.serve_options import parse
 
     options = parse(words)
+    _refuse_early(options)
+    argv, sys.argv = sys.argv, sys.argv[:1]  # kserve reads the command line when it is imported
+    try:
+        for module in ("kserve", "prometheus_client", "uvicorn", "orjson"):
+            require(module, "serve")
+    finally:
+        sys.argv = argv
     limit_threads(_threads(options.bundle))  # before any numeric library is imported
     from claimed_med.services.serve_run import serve
 
     _silence()
     with _work(options.work) as work:
         return serve(replace(options, work=work))
+
+
+def _refuse_early(options: Options) -> None:
+    """Say at once what would be said after all has been imported; what is served is looked at again, as a copy.
+
+    Raises:
+        RefusedError: The bundle is not blessed, and there is no override.
+    """
+    from claimed_med.services.serve_error import WHERE
+    from claimed_med.services.serve_source import Source
+
+    for place, decision in ((options.bundle, options.decision), (options.canary, options.canary_decision)):
+        if place is not None:
+            source = Source(place, decision, options.override)
+            if source.bundle.is_dir():
+                source.blessing(WHERE, folder_digest(source.bundle))
 
 
 def _threads(bundle: Path) -> int:

@@ -37,19 +37,22 @@ b_min = 0.0
 b_max = 1.0
 clip = true
 [network]
-name = "Classifier"
+{network}
+"""
+SMALL = """name = "Classifier"
 channels = [8, 16, 32]
 strides = [2, 2, 2]
 """
 
 
-def classifier(folder: Path, *, size: int = 64, seed: int = 0) -> Path:
+def classifier(folder: Path, *, size: int = 64, seed: int = 0, network: str = SMALL) -> Path:
     """Write the bundle of a small classifier with seeded weights that nobody trained.
 
     Args:
         folder: Where to; must not be there.
         size: Rows and columns of its images.
         seed: Of the weights.
+        network: Its table in a recipe.
     """
     import torch
 
@@ -57,7 +60,7 @@ def classifier(folder: Path, *, size: int = 64, seed: int = 0) -> Path:
     from claimed_med.models import networks, recipe
     from claimed_med.models.bundle import Bundle
 
-    told = recipe.load(RECIPE.format(size=size))
+    told = recipe.load(RECIPE.format(size=size, network=network))
     made = networks.definition(
         told.network, task="classification", dims=2, n_channels=1, n_classes=2, size=[size, size]
     )

@@ -1,0 +1,50 @@
+"""Where a model that is to be served comes from, and whether it may be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from claimed_med.blessing import Blessing, require
+from claimed_med.handles import Decision
+
+SERVABLE, BUNDLE, DECISION = "servable.json", "bundle", "decision"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model comes from.
+
+    Attributes:
+        place: Bundle, or servable folder of package-model.
+        decision: Decision on it; None for the one of the servable folder.
+        override: Why it is served without a blessing; ''.
+    """
+
+    place: Path
+    decision: Path | None = None
+    override: str = ""
+
+    @property
+    def is_servable(self) -> bool:
+        """Whether it is a folder of package-model."""
+        return (self.place / SERVABLE).is_file()
+
+    @property
+    def bundle(self) -> Path:
+        """The folder of the bundle."""
+        return self.place / BUNDLE if self.is_servable else self.place
+
+    def blessing(self, where: str, digest: str) -> Blessing:
+        """Why a bundle of this digest may be served.
+
+        Args:
+            where: Who asks.
+            digest: Payload digest of what is to be served.
+
+        Raises:
+            RefusedError: It is not blessed, and there is no override.
+        """
+        decision = self.decision or (self.place / DECISION if self.is_servable else None)
+        content = Decision(decision).load() if decision is not None and decision.exists() else None
+        return require(where, content, {digest}, override=self.override)

@@ -92,7 +92,8 @@ def api(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"n_gpus": 0, "canary_percent": 100, "override": "ticket 7", "database_secret": ""}, {"protocol": "grpc"}]
+    "changes",
+    [{}, {"n_gpus": 0, "canary_percent": 100, "override": "ticket 7", "database_secret": ""}, {"protocol": "grpc"}],
 )
 def test_manifests_are_valid_to_the_letter(changes, data):
     for manifest in kserve.manifests(replace(SERVICE, **changes)):
@@ -154,7 +155,14 @@ def test_the_words_of_the_pod_are_words_of_the_server(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"name": "X Ray"}, {"storage_uri": "/etc"}, {"max_replicas": 0}, {"egress": ("pacs",)}, {"namespace": "a/b"}, {"protocol": "h2"}],
+    [
+        {"name": "X Ray"},
+        {"storage_uri": "/etc"},
+        {"max_replicas": 0},
+        {"egress": ("pacs",)},
+        {"namespace": "a/b"},
+        {"protocol": "h2"},
+    ],
 )
 def test_what_kubernetes_does_not_take_is_refused(changes):
     with pytest.raises(ContractError, match="deploy-kserve"):

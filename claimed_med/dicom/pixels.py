@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 from pydicom import Dataset, dcmread
+from pydicom.encaps import generate_frames
 from pydicom.pixels import get_decoder
 
+from claimed_med.dicom.codestream import coded_size
 from claimed_med.dicom.finding import Finding
 from claimed_med.dicom.header import NATIVE, UNDEFINED, Instance, whole
 from claimed_med.errors import InputError
@@ -270,6 +272,7 @@ def _plain(dataset: Dataset, instance: Instance) -> Array:
     """Decode as stored, by the fastest decoder that is installed, else by any."""
     if not instance.syntax.is_compressed:
         return dataset.pixel_array
+    _check_sizes(dataset, instance)
     decoder = get_decoder(instance.syntax)
     fastest = FASTEST.get(instance.syntax, "")
     if fastest in decoder.available_plugins:
@@ -278,6 +281,14 @@ def _plain(dataset: Dataset, instance: Instance) -> Array:
         except (RuntimeError, ValueError):
             pass  # another decoder may be more lenient with what this file holds
     return dataset.pixel_array
+
+
+def _check_sizes(dataset: Dataset, instance: Instance) -> None:
+    """Refuse frames that say that they are of another size: a decoder would take memory for what they say."""
+    size = whole(instance.dataset, "Rows"), whole(instance.dataset, "Columns")
+    for frame in generate_frames(dataset.PixelData, number_of_frames=instance.n_frames):
+        if coded_size(frame) not in {None, size}:
+            raise ValueError
 
 
 def _floats(dataset: object, instance: Instance) -> Array:

@@ -43,8 +43,9 @@ class Deadline:
         """Cut every connection of a session off at the end."""
         if math.isinf(self.seconds):
             return
-        for adapter in session.adapters.values():
-            adapter.poolmanager.pool_classes_by_scheme = self._pools()  # type: ignore[attr-defined]
+        adapters: list[Any] = list(session.adapters.values())
+        for one in adapters:
+            one.poolmanager.pool_classes_by_scheme = self._pools()
         self._timer = threading.Timer(max(0.0, self.seconds), self._cut)
         self._timer.daemon = True
         self._timer.start()

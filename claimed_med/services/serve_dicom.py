@@ -154,7 +154,7 @@ class Dicom:
             most = f"{self._options.max_upload >> 20} MiB"
             raise TooLarge(WHERE, "the study is larger than is taken", allowed=most, do="upload one series") from None
         except (InputError, OutputError) as error:
-            raise ArchiveFailed(WHERE, error.what, got=error.got, do="see to the archive, then ask again") from None
+            raise _failed(error) from None
         if series:
             for path in folder.iterdir():
                 if _series_of(path) != series:
@@ -230,7 +230,7 @@ class Dicom:
             with Archive(url, patience=_patience()) as archive:
                 require_all(archive.store(paths))
         except (InputError, OutputError) as error:
-            raise ArchiveFailed(WHERE, error.what, got=error.got, do="see to the archive, then ask again") from None
+            raise _failed(error) from None
 
     def _one(self, entry: VolumeEntry, models: Models, job: Job, place: Path) -> Result:
         job.check()
@@ -291,6 +291,18 @@ class Dicom:
             "variant": served.variant,
         }
         return Result(told, prediction, objects, record)
+
+
+def _failed(error: ClaimedMedError) -> ArchiveFailed:
+    """What an archive did; where the time of the request is over, that is what is said.
+
+    Raises:
+        Expired: It is over.
+    """
+    job = current.get()
+    if job is not None:
+        job.check()
+    return ArchiveFailed(WHERE, error.what, got=error.got, do="see to the archive, then ask again")
 
 
 def _patience(most_bytes: int = 0) -> Patience:

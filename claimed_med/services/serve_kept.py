@@ -58,7 +58,7 @@ class Kept:
         """
         for record in records if self.lineage is not None else ():
             identity = str(record["units"][0]["identity"])
-            place = _made(Path(str(self.lineage)) / identity[:2] / identity) / LINEAGE
+            place = _made(Path(str(self.lineage)), identity[:2], identity) / LINEAGE
             if not place.exists():
                 _write(place, (json.dumps(record, indent=1, sort_keys=True) + "\n").encode())
 
@@ -86,7 +86,7 @@ class Kept:
 
     def _drawn(self, served: Served, key: str, name: str, draw: Callable[[], bytes], ending: str = ".png") -> None:
         try:
-            folder = _made(Path(str(self.pictures)) / served.digest[:SHORT] / key)
+            folder = _made(Path(str(self.pictures)), served.digest[:SHORT], key)
             _write(folder / f"{name}{ending}", draw())
         except Exception:  # noqa: BLE001 - a picture for people is no reason to withhold an answer
             serve_metrics.LOST_PICTURES.inc()
@@ -122,6 +122,8 @@ def _write(path: Path, content: bytes) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+def _made(root: Path, *names: str) -> Path:
+    root.mkdir(parents=True, exist_ok=True, mode=0o700)  # what lies in it is private by that
+    folder = root.joinpath(*names)
+    folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, Self
 
@@ -113,7 +113,7 @@ class LaneBundle(Bundle):
             probabilities, embedding = self._network(whole)
         kind = "pooled" if embedding is None else "penultimate"
         inputs = pooled(whole) if embedding is None else embedding
-        starts = np.cumsum([0, *(len(one) for one in batches)]).tolist()
+        starts = [0, *accumulate(map(len, batches))]
         return [Inferred(probabilities[one:end], inputs[one:end], kind) for one, end in pairwise(starts)]
 
     @cached_property

@@ -82,8 +82,12 @@ class Network:
         Returns:
             Shapes (n, class) and (n, number).
         """
-        parts = [self._part(images[start : start + MOST_AT_ONCE]) for start in range(0, len(images), MOST_AT_ONCE)]
-        columns = [np.concatenate(one) if len(parts) > 1 else one[0] for one in zip(*parts, strict=True)]
+        if len(images) <= MOST_AT_ONCE:
+            columns = self._part(images)
+        else:
+            starts = range(0, len(images), MOST_AT_ONCE)
+            parts = [self._part(images[start : start + MOST_AT_ONCE]) for start in starts]
+            columns = [np.concatenate(one) for one in zip(*parts, strict=True)]
         return columns[0], columns[1] if len(columns) > 1 else None
 
     def _part(self, images: Floats) -> list[npt.NDArray[Any]]:

@@ -36,6 +36,7 @@ from claimed_med.workers import n_cores
 
 APPLICATION = "kserve.model_server:app"
 _POLL_S = 0.02
+_COLLECT = 10_000, 20, 20  # a request makes hundreds of objects, and no cycles
 _SWITCH_S = 0.001  # the loop shall not wait long for the thread that computes
 
 
@@ -143,6 +144,7 @@ class Server(ModelServer):
             raise EngineError(WHERE, "the port cannot be opened", got=self.options.http_port, do="choose another one")
         gc.collect()
         gc.freeze()  # what was imported stays: the collector need not walk it while requests wait
+        gc.set_threshold(*_COLLECT)
         self.door.is_ready = True
         self._say()
         ended = asyncio.create_task(stop.wait())

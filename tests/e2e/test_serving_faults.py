@@ -63,9 +63,10 @@ def strange():
             is_list = self.path.partition("?")[0].endswith("/series")
             self.send_response(501 if is_list else 200)
             self.send_header("Content-Type", 'multipart/related; type="application/dicom"; boundary=x')
+            self.send_header("Connection", "close")
             self.end_headers()
             with contextlib.suppress(OSError):
-                self.wfile.write(b"--x\r\nContent-Type: application/dicom\r\n\r\n")
+                self.wfile.write(b"" if is_list else b"--x\r\nContent-Type: application/dicom\r\n\r\n")
                 while not is_list:
                     self.wfile.write(bytes(1 << 20) if self.server is endless else b"0")
                     time.sleep(0 if self.server is endless else 0.05)

@@ -105,3 +105,41 @@ def test_what_waits_is_done_before_it_closes():
     futures = [lane.submit(Task(lambda contents: contents, number)) for number in range(4)]
     lane.close()
     assert [one.result(0) for one in futures] == [0, 1, 2, 3]
+
+
+def test_threads_that_are_free_share_what_waits():
+    lane, go, sizes = Lane(1, 8, 64, n_workers=2), threading.Event(), []
+    for number in range(2):
+        lane.submit(Task(lambda contents: [go.wait(30) for _ in contents], number, f"held {number}"))
+    while lane._tasks:
+        time.sleep(0.001)
+
+    def run(contents):
+        sizes.append(len(contents))
+        return contents
+
+    futures = [lane.submit(Task(run, number, "kind")) for number in range(8)]
+    go.set()
+    assert [one.result(30) for one in futures] == list(range(8))
+    assert sum(sizes) == 8
+    lane.close()
+
+
+def test_tasks_that_stand_alone_are_never_computed_at_once_and_hold_no_other_up():
+    lane, go, inside, most = Lane(1, 1, 64, n_workers=3), threading.Event(), [], []
+
+    def alone(contents):
+        inside.append(1)
+        most.append(len(inside))
+        assert go.wait(30)
+        inside.pop()
+        return contents
+
+    volumes = [lane.submit(Task(alone, number)) for number in range(3)]
+    image = lane.submit(Task(lambda contents: contents, "image", "kind"))
+    assert image.result(30) == "image"
+    assert not volumes[1].done()
+    go.set()
+    assert [one.result(30) for one in volumes] == [0, 1, 2]
+    assert most == [1, 1, 1]
+    lane.close()

@@ -580,7 +580,7 @@ def test_client_certificates_are_asked_for_and_expire(model, tmp_path):
 
 def _answers(port, credentials):
     try:
-        _stub(port, credentials).ModelInfer(_request(prepared(0)), timeout=30)
+        _stub(port, credentials).ModelInfer(_request(prepared(0)), timeout=15)
     except grpc.RpcError:
         return False
     return True

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import gc
 import os
-from collections import deque
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +17,7 @@ from claimed_med.errors import InputError
 from claimed_med.payload import LINEAGE, PARTIAL
 from claimed_med.provenance.rows import Rows, add, rows_of
 from claimed_med.provenance.store import INDEXES, TABLES, connected, is_postgres
-from claimed_med.workers import n_cores
+from claimed_med.workers import WorkerDied, map_tasks, n_cores
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -115,7 +112,7 @@ def _build(store: Store, roots: Sequence[Path], *, anew: bool, workers: int) -> 
         store.do(statement)
     numbers = _Numbers() if anew else _Numbers.of(store)
     n_files, n_before, unreadable = 0, len(numbers.known), []
-    for part in _read(list(_records_below(roots)) if anew else _records_below(roots), workers):
+    for part in _read(list(_records_below(roots)), workers):
         n_files += len(part)
         unreadable += [place for place, found in part if found is None]
         add(store, *numbers.taken(rows for _, found in part for rows in found or ()))
@@ -180,27 +177,24 @@ def _records_below(roots: Sequence[Path]) -> Iterator[str]:
             todo += inside
 
 
-def _read(folders: Iterable[str], workers: int) -> Iterator[list[tuple[str, list[Rows] | None]]]:
-    """Read records in chunks, on several processes when there are many; a bounded number of chunks is in memory."""
-    listed = iter(folders)
-    chunks = iter(lambda: list(islice(listed, _AT_ONCE)), [])
+def _read(folders: Sequence[str], workers: int) -> Iterator[list[tuple[str, list[Rows] | None]]]:
+    """Read records in chunks, on several processes when there are many; a few chunks are in memory at a time."""
+    chunks = [folders[start : start + _AT_ONCE] for start in range(0, len(folders), _AT_ONCE)]
     n_workers = workers or n_cores()
-    first = list(islice(chunks, _FEW // _AT_ONCE))
-    if n_workers == 1 or len(first) < _FEW // _AT_ONCE:
-        yield from map(_read_chunk, first)
+    if n_workers == 1 or len(folders) < _FEW:
         yield from map(_read_chunk, chunks)
         return
-    with ProcessPoolExecutor(n_workers - 1, initializer=gc.disable) as pool:  # this process writes
-        waiting = deque(pool.submit(_read_chunk, one) for one in first)
-        for one in chunks:
-            waiting.append(pool.submit(_read_chunk, one))
-            if len(waiting) > 4 * n_workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    for index, found in map_tasks(_read_apart, chunks, n_workers=n_workers, n_threads=1, fork=True):
+        yield _read_chunk(chunks[index]) if isinstance(found, WorkerDied) else found
 
 
-def _read_chunk(folders: list[str]) -> list[tuple[str, list[Rows] | None]]:
+def _read_apart(folders: Sequence[str]) -> list[tuple[str, list[Rows] | None]]:
+    """In a process of its own, which holds nothing that could be collected."""
+    gc.disable()
+    return _read_chunk(folders)
+
+
+def _read_chunk(folders: Sequence[str]) -> list[tuple[str, list[Rows] | None]]:
     known: set[str] = set()
     return [(folder, _read_one(folder, known)) for folder in folders]
 

@@ -116,12 +116,12 @@ def _where_used(arguments: argparse.Namespace) -> int:
 
 def _name_of(given: str, what: str) -> str:
     """The name of what a path leads to; all else is a name itself."""
-    from claimed_med.dicom.origin import origin_of
-    from claimed_med.provenance.written import names_of
-
     place = Path(given)
     if not place.exists():
         return given
+    from claimed_med.dicom.origin import origin_of
+    from claimed_med.provenance.written import names_of
+
     found = origin_of(place) if place.is_file() else None
     if found is None:
         return names_of(place)[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import string
 
@@ -15,7 +16,7 @@ from claimed_med import cli
 from claimed_med.errors import InputError
 from claimed_med.lineage import Record, UnitRecord
 from claimed_med.payload import folder_digest, payload_digest
-from claimed_med.provenance import written
+from claimed_med.provenance import index, written
 from claimed_med.provenance.index import build
 from claimed_med.provenance.lookup import trace, where_used
 from claimed_med.provenance.rows import rows_of
@@ -102,6 +103,25 @@ def test_a_record_that_is_met_as_an_ancestor_first_has_its_place_all_the_same(st
     assert build([study], place, anew=False).n_records == 1
     with connected(place) as store:
         assert [folder for (folder,) in store.rows(listed)] == wanted
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_several_processes_make_the_index_of_one(study, tmp_path, monkeypatch, dies):
+    def content(name, workers):
+        built = build([study], str(tmp_path / name), workers=workers)
+        with connected(str(tmp_path / name)) as store:
+            named = "SELECT name, role, unit, digest FROM names JOIN records ON record = number"
+            edges = "SELECT digest, parents.port, parent FROM parents JOIN records ON child = number"
+            records = "SELECT digest, place, body FROM records"
+            return built, *(sorted(store.rows(statement)) for statement in (named, edges, records))
+
+    alone = content("alone", 1)
+    monkeypatch.setattr(index, "_FEW", 1)
+    monkeypatch.setattr(index, "_AT_ONCE", 1)
+    if dies:
+        monkeypatch.setattr(index, "_read_apart", lambda _: os._exit(9))
+    assert content("together", 2) == alone
+    assert alone[0].n_records == len(alone[3]) == 4
 
 
 def test_a_patient_and_a_series_are_followed_forwards(study, place):

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import requests
 import yaml
+from threadpoolctl import threadpool_limits
 
 import claimed_med as cm
 from claimed_med import registry
@@ -139,13 +140,17 @@ def _readable(inputs):
     return inputs
 
 
-# the record of its example is an SQLite file beside a server, which containers do not get: the next test
+# an example whose store is the memory of this process, and one whose record is a file beside its server: see below
+ALONE = {"load-asset", "load-predictions"}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted({*registry.names()} - {"load-predictions"}))
+@pytest.mark.parametrize("name", sorted({*registry.names()} - ALONE))
 def test_a_component_in_its_image_gives_the_bytes_of_the_plain_process(images, name, tmp_path):
     component = registry.get(name)
     contract = component.contract
-    example = example_of(component)
+    with threadpool_limits(1):  # as `claimed-med run` has it in a process of its own
+        example = example_of(component)
     assert example.first.code == 0, example.first.text
     network = "host" if contract.talks else "none"  # an archive of the test, on the loopback
     words = [name, *example.settings]
@@ -153,6 +158,17 @@ def test_a_component_in_its_image_gives_the_bytes_of_the_plain_process(images, n
     done = containers.component(images[contract.image], words, inputs, tmp_path / "out", network=network)
     told = [one.name for one in contract.outputs if contract.talks and one.kind == "Report"]  # of what a server did
     _check_same(done, tmp_path / "out", example.first.out, contract, but=told)
+
+
+@pytest.mark.slow
+def test_an_asset_of_a_folder_is_loaded_by_the_image_of_the_core(cpu, data, tmp_path):
+    store = str(tmp_path / "store")
+    words = ["run", "store-asset", "--asset", str(data / "ct_body_siemens_j2k"), "--store", store]
+    assert main([*words, "--out", str(tmp_path / "stored")]) == 0
+    digest = (tmp_path / "stored" / "digest").read_text()
+    _readable({"store": Path(store)})
+    made = _both(cpu, "load-asset", {}, tmp_path / "made", "--store", store, "--digest", digest)
+    assert len(list((made / "asset").rglob("*"))) > 20
 
 
 @pytest.mark.slow

@@ -57,7 +57,8 @@ def schema(manifest: dict[str, Any], definition: Path) -> dict[str, Any]:
 @functools.cache  # definitions are megabytes of YAML
 def _schema(api_version: str, kind: str, definition: Path) -> dict[str, Any]:
     group, _, version = api_version.partition("/")
-    for one in yaml.safe_load_all(definition.read_text(encoding="utf-8")):
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast
+    for one in yaml.load_all(definition.read_text(encoding="utf-8"), Loader=loader):
         spec = (one or {}).get("spec", {})
         if spec.get("group") != group or spec.get("names", {}).get("kind") != kind:
             continue

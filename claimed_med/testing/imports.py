@@ -85,4 +85,4 @@ def _try(module: str, name: str) -> str:
 
 
 if __name__ == "__main__":
-    print(json.dumps(failing(sys.argv[1:] or carried(os.environ["CLAIMED_MED_IMAGE"]))))
+    sys.stdout.write(json.dumps(failing(sys.argv[1:] or carried(os.environ["CLAIMED_MED_IMAGE"]))) + "\n")

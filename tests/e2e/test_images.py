@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import requests
 import yaml
+from threadpoolctl import threadpool_limits
 
 import claimed_med as cm
 from claimed_med import registry
@@ -26,7 +27,7 @@ from claimed_med.engines.render import render
 from claimed_med.payload import LINEAGE, folder_digest
 from claimed_med.pipeline_cli import find, names
 from claimed_med.targets import k8s_job, platform
-from claimed_med.testing import containers, imports
+from claimed_med.testing import containers, imports, postgres, predictions
 from claimed_med.testing.example import example_of
 from claimed_med.testing.models import decide
 from claimed_med.testing.servers import free_port
@@ -81,9 +82,9 @@ def _check_same(done, made, plain, contract, *, but=()):
             assert folder_digest(made / port.name) == folder_digest(plain / port.name), port.name
 
 
-def _both(reference, name, inputs, tmp_path, *settings):
+def _both(reference, name, inputs, tmp_path, *settings, network="none"):
     """One component in its image and as a plain process; folder of the outputs."""
-    done = containers.component(reference, [name, *settings], inputs, tmp_path / "boxed")
+    done = containers.component(reference, [name, *settings], inputs, tmp_path / "boxed", network=network)
     words = [word for port, path in inputs.items() for word in (f"--{port}", str(path))]
     start = [sys.executable, "-m", "claimed_med", "run", name, *settings, *words]
     subprocess.run([*start, "--out", str(tmp_path / "plain")], check=True)
@@ -131,18 +132,53 @@ def test_imports_of_bodies_and_of_what_is_asked_for_by_name_are_seen():
     assert "cartopy.crs" in imports.imports(registry.get("map-sites"))
 
 
+def _readable(inputs):
+    """Whoever runs inside may read the inputs: examples lie in folders of this user alone."""
+    for folder in inputs.values():
+        for path in (folder, *folder.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+    return inputs
+
+
+# an example whose store is the memory of this process, and one whose record is a file beside its server: see below
+ALONE = {"load-asset", "load-predictions"}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", registry.names())
+@pytest.mark.parametrize("name", sorted({*registry.names()} - ALONE))
 def test_a_component_in_its_image_gives_the_bytes_of_the_plain_process(images, name, tmp_path):
     component = registry.get(name)
     contract = component.contract
-    example = example_of(component)
+    with threadpool_limits(1):  # as `claimed-med run` has it in a process of its own
+        example = example_of(component)
     assert example.first.code == 0, example.first.text
     network = "host" if contract.talks else "none"  # an archive of the test, on the loopback
     words = [name, *example.settings]
-    done = containers.component(images[contract.image], words, example.inputs, tmp_path / "out", network=network)
+    inputs = _readable(example.moved_inputs())
+    done = containers.component(images[contract.image], words, inputs, tmp_path / "out", network=network)
     told = [one.name for one in contract.outputs if contract.talks and one.kind == "Report"]  # of what a server did
     _check_same(done, tmp_path / "out", example.first.out, contract, but=told)
+
+
+@pytest.mark.slow
+def test_an_asset_of_a_folder_is_loaded_by_the_image_of_the_core(cpu, data, tmp_path):
+    store = str(tmp_path / "store")
+    words = ["run", "store-asset", "--asset", str(data / "ct_body_siemens_j2k"), "--store", store]
+    assert main([*words, "--out", str(tmp_path / "stored")]) == 0
+    digest = (tmp_path / "stored" / "digest").read_text()
+    _readable({"store": Path(store)})
+    made = _both(cpu, "load-asset", {}, tmp_path / "made", "--store", store, "--digest", digest)
+    assert len(list((made / "asset").rglob("*"))) > 20
+
+
+@pytest.mark.slow
+@pytest.mark.postgres
+def test_the_image_of_the_core_reads_a_record_in_postgresql(cpu, tmp_path, tmp_path_factory):
+    postgres.require_installed()
+    with postgres.postgres(tmp_path_factory.mktemp("postgres")) as url:
+        predictions.record(url)
+        made = _both(cpu, "load-predictions", {}, tmp_path / "made", "--url", url, network="host")
+    assert len(cm.Table(made / "predictions").load()) == 400
 
 
 # --- real data: the other images (cpu and torch: test_containers.py)

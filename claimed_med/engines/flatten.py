@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from claimed_med import registry
 from claimed_med.engines.flow import kind_of
-from claimed_med.engines.ir import Pipeline, as_text, constant
+from claimed_med.engines.ir import NAME, NAMES, Pipeline, as_text, constant
 from claimed_med.errors import EngineError
 from claimed_med.targets.plan import Condition, Parameter, Plan, Source, Step
 
@@ -44,21 +44,42 @@ def flatten(pipeline: Pipeline, summary: str = "") -> Plan:
         summary: What it does.
 
     Raises:
-        EngineError: A loop whose items are known only at run time, or outputs that such a plan cannot hand on.
+        EngineError: A loop whose items are known only at run time, outputs that such a plan cannot hand on, or names
+            that a shell would not take as they are.
     """
     declared = pipeline.parameters()
     scope = _Scope(parameters={name: Source("parameter", name) for name in declared})
     steps: list[Step] = []
     _dag(pipeline, pipeline.root["dag"], scope, steps)
     parameters = tuple(_parameter(name, told) for name, told in declared.items())
-    return Plan(pipeline.name, summary, parameters, tuple(steps))
+    plan = Plan(pipeline.name, _one_line(summary), parameters, tuple(steps))
+    _check_names(plan)
+    return plan
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _check_names(plan: Plan) -> None:
+    """Whatever the targets write without quotes: names of parameters (variables of a shell), of steps and of ports."""
+    sources = [word for step in plan.steps for word in step.words]
+    sources += [one for step in plan.steps for condition in step.conditions for one in condition.values.values()]
+    names = [name for step in plan.steps for name in step.place.split("/")]
+    names += [one.name for one in sources if one.kind in {"value", "folder", "own"}]
+    odd = [name for name in names if not NAME.fullmatch(name)]
+    odd += [one.name for one in plan.parameters if not (one.name.isascii() and one.name.isidentifier())]
+    if odd:
+        told = ", ".join(sorted({repr(name) for name in odd}))
+        allowed = f"{NAMES}; for parameters those of Python"
+        raise EngineError(plan.name, "names that are not plain", got=told, allowed=allowed, do="rename them")
 
 
 def _parameter(name: str, told: Mapping[str, Any]) -> Parameter:
     kind = told.get("parameterType", "STRING")
     value = told.get("defaultValue", "" if told.get("isOptional") else None)
     default = None if value is None else as_text(value, kind)
-    return Parameter(name, kind, default, told.get("description", ""))
+    return Parameter(name, kind, default, _one_line(told.get("description", "")))
 
 
 def _dag(pipeline: Pipeline, dag: Mapping[str, Any], scope: _Scope, steps: list[Step]) -> None:

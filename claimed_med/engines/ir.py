@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_PLACEHOLDER = re.compile(r"\{\{\$(.*?)\}\}")
+_PLACEHOLDER = re.compile(r"\{\{\$(.*?)\}\}", re.DOTALL)
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")  # becomes a folder, a file, and a word of a shell
+NAMES = "letters, digits, . _ -, and no . or - in front"
 _KNOWN = re.compile(
     r"\.(inputs\.parameters\['[^']+'\]|inputs\.artifacts\['[^']+'\]\.(path|uri)"
     r"|outputs\.artifacts\['[^']+'\]\.(path|uri)|outputs\.parameters\['[^']+'\]\.output_file)"
@@ -85,6 +87,7 @@ def load(path: Path, *, foreign: bool = False) -> Pipeline:
         content["deploymentSpec"]["executors"],
         content["root"],
     )
+    _check_names(found)
     listed = [found.root, *found.components.values()]
     faults = sorted({fault for one in listed for fault in _faults(found, one, foreign=foreign)})
     if faults:
@@ -121,6 +124,24 @@ def _validate(content: Any) -> None:
     except (json_format.ParseError, TypeError, AttributeError) as error:
         told = str(error).splitlines()[0][:200]
         raise EngineError("pipeline", f"the file is no valid pipeline: {told}", do="compile it again") from None
+
+
+def _check_names(pipeline: Pipeline) -> None:
+    """Refuse names that would leave the run folder, or that a shell would not take as they are."""
+    names = [pipeline.name]
+    for component in (pipeline.root, *pipeline.components.values()):
+        names += component.get("dag", {}).get("tasks", {})
+        for part in ("inputDefinitions", "outputDefinitions"):
+            names += [name for kind in component.get(part, {}).values() for name in kind]
+    odd = sorted({repr(name) for name in names if not NAME.fullmatch(name)})
+    if odd:
+        raise EngineError(
+            "pipeline",
+            "names of the pipeline, its tasks, parameters and ports must be plain",
+            got=", ".join(odd),
+            allowed=NAMES,
+            do="rename them; a pipeline of somebody else with such names may not be what it seems",
+        )
 
 
 def _faults(pipeline: Pipeline, component: dict[str, Any], *, foreign: bool) -> list[str]:

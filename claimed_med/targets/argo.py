@@ -5,9 +5,11 @@ A step whose condition does not hold ends well and says so in the run folder; th
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from claimed_med.emit import to_yaml
+from claimed_med.errors import ContractError
 from claimed_med.targets import pod, shell
 from claimed_med.targets.plan import SKIPPED, Plan, environment_name
 
@@ -24,7 +26,13 @@ def render(plan: Plan, platform: Platform) -> str:
     Args:
         plan: What is run.
         platform: Namespace, images, sizes, GPUs, nodes, volumes, secrets.
+
+    Raises:
+        ContractError: A default that Argo would take for one of its own variables.
     """
+    if odd := [one.name for one in plan.parameters if "{{" in (one.default or "")]:
+        told = ", ".join(odd)
+        raise ContractError(plan.name, "Argo would fill in the default", got=f"{{{{ in {told}", do="take {{ out of it")
     made = {
         "apiVersion": "argoproj.io/v1alpha1",
         "kind": "WorkflowTemplate",
@@ -74,10 +82,7 @@ def _template(step: Step, plan: Plan, platform: Platform) -> dict[str, Any]:
                 {"name": "HOME", "value": pod.TMP},
                 *pod.engine(place, "argo"),
                 {"name": shell.RUN_FOLDER, "value": f"{pod.WORK}/{{{{workflow.name}}}}"},
-                *(
-                    {"name": environment_name(one.name), "value": f"{{{{workflow.parameters.{one.name}}}}}"}
-                    for one in plan.parameters
-                ),
+                *({"name": environment_name(one.name), "value": _given(one.name)} for one in plan.parameters),
                 *pod.secrets(platform),
             ],
             "resources": pod.resources(place, step.threads),
@@ -91,6 +96,11 @@ def _template(step: Step, plan: Plan, platform: Platform) -> dict[str, Any]:
     return made
 
 
+def _given(parameter: str) -> str:
+    """The value of a parameter, which Argo fills in before Kubernetes reads it: as `pod.literal`."""
+    return f"{{{{=sprig.replace('$', '$$', workflow.parameters['{parameter}'])}}}}"
+
+
 def _script(step: Step) -> str:
     """The step, with a note of being skipped in place of Argo's, which knows no exit code for it."""
     note = _SKIPPED.format(name=step.name)
@@ -100,4 +110,5 @@ def _script(step: Step) -> str:
         lines += [f'[ ! -e "{one}" ] || {{ touch "{note}"; exit 0; }}' for one in noted]
     script = shell.script(step).rstrip()
     lines += ["(", script, ")", "code=$?", f'[ "$code" != {SKIPPED} ] || {{ touch "{note}"; exit 0; }}', 'exit "$code"']
-    return "\n".join(lines) + "\n"
+    text = "\n".join(lines) + "\n"
+    return pod.literal(re.sub(r"\{(?=\{)", "{''", text))  # constants stand in single quotes: {''{ is {{, and not Argo's

@@ -83,7 +83,7 @@ def _pod(plan: Plan, platform: Platform) -> dict[str, Any]:
 
 def _container(plan: Plan, platform: Platform, image: str) -> dict[str, Any]:
     version = next((step.version for step in plan.steps if step.image == image), "latest")
-    settings = [word for one in plan.parameters for word in ("--set", f"{one.name}={one.default}")]
+    settings = [word for one in plan.parameters for word in ("--set", pod.literal(f"{one.name}={one.default}"))]
     return {
         "name": "pipeline",
         "image": platform.image(image, version),

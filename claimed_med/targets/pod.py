@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -9,6 +10,11 @@ if TYPE_CHECKING:
 
 DATA, WORK, TMP = "/data", "/runs", "/tmp"  # noqa: S108 - a mounted, private folder of the pod
 USER = 1000
+
+
+def literal(text: str) -> str:
+    """A text of `command`, `args` or `env` as a container shall see it: Kubernetes fills in `$(NAME)` and halves `$$`."""
+    return re.sub(r"\$(?=[$(])", "$$", text)
 
 
 def resources(place: Place, threads: int) -> dict[str, dict[str, str]]:

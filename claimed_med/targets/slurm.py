@@ -6,6 +6,7 @@ do the steps behind it. The script needs bash and the Slurm client only.
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 from typing import TYPE_CHECKING
 
@@ -129,7 +130,9 @@ def _step(step: Step, platform: Platform) -> str:
     body = [shell.condition(one) for one in step.conditions]
     body.append(shell.command(step, extra="$part" if step.over else ""))
     setup = [*platform.slurm.setup.splitlines(), *_container(step, platform)]
-    return "\n".join([" ".join(words) + " <<'END-OF-STEP'", *setup, "run() {", *body, "}", "END-OF-STEP"]) + "\n"
+    text = "\n".join([*setup, "run() {", *body, "}"])
+    end = f"END-{hashlib.sha256(text.encode()).hexdigest()[:32]}"  # no line of the text can be its own digest
+    return f"{' '.join(words)} <<'{end}'\n{text}\n{end}\n"
 
 
 def _options(step: Step, platform: Platform) -> list[str]:

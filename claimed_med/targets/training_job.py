@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from claimed_med.component import to_argument
 from claimed_med.errors import ContractError
 from claimed_med.targets.kfp import image as default_image
-from claimed_med.targets.pod import DATA, TMP, USER, WORK
+from claimed_med.targets.pod import DATA, TMP, USER, WORK, literal
 
 if TYPE_CHECKING:
     from claimed_med.component import Contract
@@ -126,7 +126,7 @@ def container(contract: Contract, platform: Platform, name: str, words: Mapping[
     return {
         "name": name,
         "image": platform.image or default_image(contract),
-        **words,
+        **{name: [literal(word) for word in said] for name, said in words.items()},
         "env": environment,
         "resources": {"requests": dict(limits), "limits": dict(limits)},
         "securityContext": {

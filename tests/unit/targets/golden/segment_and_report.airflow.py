@@ -14,11 +14,11 @@ PARAMS = {
     'path': Param('/data/studies', type='string', description='Folder of DICOM studies, any tree.'),
 }
 ENVIRONMENT = {'CLAIMED_MED_ENGINE': 'airflow',
- 'RUN_FOLDER': '{{ params.run_folder }}',
- 'PARAMETER_ct_rule': '{{ params.ct_rule }}',
- 'PARAMETER_min_slices': '{{ params.min_slices }}',
- 'PARAMETER_mr_rule': '{{ params.mr_rule }}',
- 'PARAMETER_path': '{{ params.path }}'}
+ 'RUN_FOLDER': "{{ params.run_folder | replace('$', '$$') }}",
+ 'PARAMETER_ct_rule': "{{ params.ct_rule | replace('$', '$$') }}",
+ 'PARAMETER_min_slices': "{{ params.min_slices | replace('$', '$$') }}",
+ 'PARAMETER_mr_rule': "{{ params.mr_rule | replace('$', '$$') }}",
+ 'PARAMETER_path': "{{ params.path | replace('$', '$$') }}"}
 POD = {'cpu': {'metadata': {'labels': {'app.kubernetes.io/managed-by': 'claimed-med'}},
          'spec': {'restartPolicy': 'Never',
                   'automountServiceAccountToken': False,
@@ -179,7 +179,7 @@ with DAG('segment_and_report', schedule=None, catchup=False, params=PARAMS, tags
         image='registry.example/claimed-med/torch@sha256:1111111111111111111111111111111111111111111111111111111111111111',
         cmds=['sh', '-c'],
         arguments=[(
-            'claimed-med pipeline when \'int(inputs.parameter_values[\'"\'"\'pipelinechannel--select-series-n_selected\'"\'"\']) > 0\' pipelinechannel--select-series-n_selected="$(cat "$RUN_FOLDER/select-series/n_selected")" || exit $?\n'
+            'claimed-med pipeline when \'int(inputs.parameter_values[\'"\'"\'pipelinechannel--select-series-n_selected\'"\'"\']) > 0\' pipelinechannel--select-series-n_selected="$$(cat "$RUN_FOLDER/select-series/n_selected")" || exit $?\n'
             'exec claimed-med run segment-brain \\\n'
             '  --series "$RUN_FOLDER/select-series/selected" \\\n'
             '  --probability 0.5 \\\n'
@@ -201,7 +201,7 @@ with DAG('segment_and_report', schedule=None, catchup=False, params=PARAMS, tags
         image='registry.example/claimed-med/cpu@sha256:0000000000000000000000000000000000000000000000000000000000000000',
         cmds=['sh', '-c'],
         arguments=[(
-            'claimed-med pipeline when \'int(inputs.parameter_values[\'"\'"\'pipelinechannel--select-series-n_selected\'"\'"\']) > 0\' pipelinechannel--select-series-n_selected="$(cat "$RUN_FOLDER/select-series/n_selected")" || exit $?\n'
+            'claimed-med pipeline when \'int(inputs.parameter_values[\'"\'"\'pipelinechannel--select-series-n_selected\'"\'"\']) > 0\' pipelinechannel--select-series-n_selected="$$(cat "$RUN_FOLDER/select-series/n_selected")" || exit $?\n'
             'exec claimed-med run measure-segments \\\n'
             '  --series "$RUN_FOLDER/select-series/selected" \\\n'
             '  --segmentation "$RUN_FOLDER/condition-1/segment-brain/segmentation" \\\n'
@@ -223,7 +223,7 @@ with DAG('segment_and_report', schedule=None, catchup=False, params=PARAMS, tags
         image='registry.example/claimed-med/cpu@sha256:0000000000000000000000000000000000000000000000000000000000000000',
         cmds=['sh', '-c'],
         arguments=[(
-            'claimed-med pipeline when \'int(inputs.parameter_values[\'"\'"\'pipelinechannel--select-series-n_selected\'"\'"\']) > 0\' pipelinechannel--select-series-n_selected="$(cat "$RUN_FOLDER/select-series/n_selected")" || exit $?\n'
+            'claimed-med pipeline when \'int(inputs.parameter_values[\'"\'"\'pipelinechannel--select-series-n_selected\'"\'"\']) > 0\' pipelinechannel--select-series-n_selected="$$(cat "$RUN_FOLDER/select-series/n_selected")" || exit $?\n'
             'exec claimed-med run render-overview \\\n'
             '  --series "$RUN_FOLDER/select-series/selected" \\\n'
             '  --segmentation "$RUN_FOLDER/condition-1/segment-brain/segmentation" \\\n'
@@ -247,7 +247,7 @@ with DAG('segment_and_report', schedule=None, catchup=False, params=PARAMS, tags
         image='registry.example/claimed-med/cpu@sha256:0000000000000000000000000000000000000000000000000000000000000000',
         cmds=['sh', '-c'],
         arguments=[(
-            'claimed-med pipeline when \'int(inputs.parameter_values[\'"\'"\'pipelinechannel--select-series-n_selected\'"\'"\']) > 0\' pipelinechannel--select-series-n_selected="$(cat "$RUN_FOLDER/select-series/n_selected")" || exit $?\n'
+            'claimed-med pipeline when \'int(inputs.parameter_values[\'"\'"\'pipelinechannel--select-series-n_selected\'"\'"\']) > 0\' pipelinechannel--select-series-n_selected="$$(cat "$RUN_FOLDER/select-series/n_selected")" || exit $?\n'
             'exec claimed-med run validate-objects \\\n'
             '  --series "$RUN_FOLDER/select-series/selected" \\\n'
             '  --segmentation "$RUN_FOLDER/condition-1/segment-brain/segmentation" \\\n'
@@ -271,7 +271,7 @@ with DAG('segment_and_report', schedule=None, catchup=False, params=PARAMS, tags
         image='registry.example/claimed-med/cpu@sha256:0000000000000000000000000000000000000000000000000000000000000000',
         cmds=['sh', '-c'],
         arguments=[(
-            'claimed-med pipeline when \'int(inputs.parameter_values[\'"\'"\'pipelinechannel--select-series-2-n_selected\'"\'"\']) > 0\' pipelinechannel--select-series-2-n_selected="$(cat "$RUN_FOLDER/select-series-2/n_selected")" || exit $?\n'
+            'claimed-med pipeline when \'int(inputs.parameter_values[\'"\'"\'pipelinechannel--select-series-2-n_selected\'"\'"\']) > 0\' pipelinechannel--select-series-2-n_selected="$$(cat "$RUN_FOLDER/select-series-2/n_selected")" || exit $?\n'
             'exec claimed-med run segment-body \\\n'
             '  --series "$RUN_FOLDER/select-series-2/selected" \\\n'
             '  --threshold-hu -300.0 \\\n'
@@ -294,7 +294,7 @@ with DAG('segment_and_report', schedule=None, catchup=False, params=PARAMS, tags
         image='registry.example/claimed-med/cpu@sha256:0000000000000000000000000000000000000000000000000000000000000000',
         cmds=['sh', '-c'],
         arguments=[(
-            'claimed-med pipeline when \'int(inputs.parameter_values[\'"\'"\'pipelinechannel--select-series-2-n_selected\'"\'"\']) > 0\' pipelinechannel--select-series-2-n_selected="$(cat "$RUN_FOLDER/select-series-2/n_selected")" || exit $?\n'
+            'claimed-med pipeline when \'int(inputs.parameter_values[\'"\'"\'pipelinechannel--select-series-2-n_selected\'"\'"\']) > 0\' pipelinechannel--select-series-2-n_selected="$$(cat "$RUN_FOLDER/select-series-2/n_selected")" || exit $?\n'
             'exec claimed-med run measure-segments \\\n'
             '  --series "$RUN_FOLDER/select-series-2/selected" \\\n'
             '  --segmentation "$RUN_FOLDER/condition-2/segment-body/segmentation" \\\n'
@@ -316,7 +316,7 @@ with DAG('segment_and_report', schedule=None, catchup=False, params=PARAMS, tags
         image='registry.example/claimed-med/cpu@sha256:0000000000000000000000000000000000000000000000000000000000000000',
         cmds=['sh', '-c'],
         arguments=[(
-            'claimed-med pipeline when \'int(inputs.parameter_values[\'"\'"\'pipelinechannel--select-series-2-n_selected\'"\'"\']) > 0\' pipelinechannel--select-series-2-n_selected="$(cat "$RUN_FOLDER/select-series-2/n_selected")" || exit $?\n'
+            'claimed-med pipeline when \'int(inputs.parameter_values[\'"\'"\'pipelinechannel--select-series-2-n_selected\'"\'"\']) > 0\' pipelinechannel--select-series-2-n_selected="$$(cat "$RUN_FOLDER/select-series-2/n_selected")" || exit $?\n'
             'exec claimed-med run render-overview \\\n'
             '  --series "$RUN_FOLDER/select-series-2/selected" \\\n'
             '  --segmentation "$RUN_FOLDER/condition-2/segment-body/segmentation" \\\n'
@@ -340,7 +340,7 @@ with DAG('segment_and_report', schedule=None, catchup=False, params=PARAMS, tags
         image='registry.example/claimed-med/cpu@sha256:0000000000000000000000000000000000000000000000000000000000000000',
         cmds=['sh', '-c'],
         arguments=[(
-            'claimed-med pipeline when \'int(inputs.parameter_values[\'"\'"\'pipelinechannel--select-series-2-n_selected\'"\'"\']) > 0\' pipelinechannel--select-series-2-n_selected="$(cat "$RUN_FOLDER/select-series-2/n_selected")" || exit $?\n'
+            'claimed-med pipeline when \'int(inputs.parameter_values[\'"\'"\'pipelinechannel--select-series-2-n_selected\'"\'"\']) > 0\' pipelinechannel--select-series-2-n_selected="$$(cat "$RUN_FOLDER/select-series-2/n_selected")" || exit $?\n'
             'exec claimed-med run validate-objects \\\n'
             '  --series "$RUN_FOLDER/select-series-2/selected" \\\n'
             '  --segmentation "$RUN_FOLDER/condition-2/segment-body/segmentation" \\\n'

@@ -78,16 +78,16 @@ submit_mapped() {  # as submit
     printf '%s\t%s\n' "$step" "${number[$step]}"
 }
 
-submit load-folder '' 0 0 --cpus-per-task=1 --mem=8G --partition=imaging <<'END-OF-STEP'
+submit load-folder '' 0 0 --cpus-per-task=1 --mem=8G --partition=imaging <<'END-5582a97ffee41244efd15df85caf085e'
 run() {
 claimed-med run load-folder \
   --path "$PARAMETER_path" \
   --collection "$RUN_FOLDER/load-folder/collection" \
   --findings "$RUN_FOLDER/load-folder/findings"
 }
-END-OF-STEP
+END-5582a97ffee41244efd15df85caf085e
 
-submit_mapped check-quality load-folder 0 0 --cpus-per-task=1 --mem=8G --partition=imaging <<'END-OF-STEP'
+submit_mapped check-quality load-folder 0 0 --cpus-per-task=1 --mem=8G --partition=imaging <<'END-674e24fb207b75f9a9df44d50a6f1215'
 run() {
 claimed-med run check-quality \
   --series "$RUN_FOLDER/load-folder/collection" \
@@ -97,9 +97,9 @@ claimed-med run check-quality \
   --quality "$RUN_FOLDER/check-quality/quality" \
   $part
 }
-END-OF-STEP
+END-674e24fb207b75f9a9df44d50a6f1215
 
-submit select-series check-quality 0 0 --cpus-per-task=1 --mem=8G --partition=imaging <<'END-OF-STEP'
+submit select-series check-quality 0 0 --cpus-per-task=1 --mem=8G --partition=imaging <<'END-133a6fe05d9e868fe2b5325aa26d5a17'
 run() {
 claimed-med run select-series \
   --collection "$RUN_FOLDER/check-quality/checked" \
@@ -109,9 +109,9 @@ claimed-med run select-series \
   --selection "$RUN_FOLDER/select-series/selection" \
   --n-selected "$RUN_FOLDER/select-series/n_selected"
 }
-END-OF-STEP
+END-133a6fe05d9e868fe2b5325aa26d5a17
 
-submit select-series-2 check-quality 0 0 --cpus-per-task=1 --mem=8G --partition=imaging <<'END-OF-STEP'
+submit select-series-2 check-quality 0 0 --cpus-per-task=1 --mem=8G --partition=imaging <<'END-bf8737adacdf7f05be8161ed2f4125d6'
 run() {
 claimed-med run select-series \
   --collection "$RUN_FOLDER/check-quality/checked" \
@@ -121,9 +121,9 @@ claimed-med run select-series \
   --selection "$RUN_FOLDER/select-series-2/selection" \
   --n-selected "$RUN_FOLDER/select-series-2/n_selected"
 }
-END-OF-STEP
+END-bf8737adacdf7f05be8161ed2f4125d6
 
-submit_mapped condition-1.segment-brain select-series 0 0 --cpus-per-task=8 --mem=32G --gres=gpu:a100:1 --partition=imaging <<'END-OF-STEP'
+submit_mapped condition-1.segment-brain select-series 0 0 --cpus-per-task=8 --mem=32G --gres=gpu:a100:1 --partition=imaging <<'END-95898266fd300d37acb1ee90da847eac'
 run() {
 claimed-med pipeline when 'int(inputs.parameter_values['"'"'pipelinechannel--select-series-n_selected'"'"']) > 0' pipelinechannel--select-series-n_selected="$(cat "$RUN_FOLDER/select-series/n_selected")" || exit $?
 claimed-med run segment-brain \
@@ -132,9 +132,9 @@ claimed-med run segment-brain \
   --segmentation "$RUN_FOLDER/condition-1/segment-brain/segmentation" \
   $part
 }
-END-OF-STEP
+END-95898266fd300d37acb1ee90da847eac
 
-submit_mapped condition-1.measure-segments 'select-series condition-1.segment-brain' 0 0 --cpus-per-task=1 --mem=8G --partition=imaging <<'END-OF-STEP'
+submit_mapped condition-1.measure-segments 'select-series condition-1.segment-brain' 0 0 --cpus-per-task=1 --mem=8G --partition=imaging <<'END-1e9fbcfa662670bb6403bad3be02e96c'
 run() {
 claimed-med pipeline when 'int(inputs.parameter_values['"'"'pipelinechannel--select-series-n_selected'"'"']) > 0' pipelinechannel--select-series-n_selected="$(cat "$RUN_FOLDER/select-series/n_selected")" || exit $?
 claimed-med run measure-segments \
@@ -143,9 +143,9 @@ claimed-med run measure-segments \
   --measurements "$RUN_FOLDER/condition-1/measure-segments/measurements" \
   $part
 }
-END-OF-STEP
+END-1e9fbcfa662670bb6403bad3be02e96c
 
-submit_mapped condition-1.render-overview 'select-series condition-1.segment-brain' 0 0 --cpus-per-task=1 --mem=8G --partition=imaging <<'END-OF-STEP'
+submit_mapped condition-1.render-overview 'select-series condition-1.segment-brain' 0 0 --cpus-per-task=1 --mem=8G --partition=imaging <<'END-69f34669b3388dd8d1f75dac3f072596'
 run() {
 claimed-med pipeline when 'int(inputs.parameter_values['"'"'pipelinechannel--select-series-n_selected'"'"']) > 0' pipelinechannel--select-series-n_selected="$(cat "$RUN_FOLDER/select-series/n_selected")" || exit $?
 claimed-med run render-overview \
@@ -156,9 +156,9 @@ claimed-med run render-overview \
   --capture "$RUN_FOLDER/condition-1/render-overview/capture" \
   $part
 }
-END-OF-STEP
+END-69f34669b3388dd8d1f75dac3f072596
 
-submit_mapped condition-1.validate-objects 'select-series condition-1.measure-segments condition-1.render-overview condition-1.segment-brain' 0 0 --cpus-per-task=1 --mem=8G --partition=imaging <<'END-OF-STEP'
+submit_mapped condition-1.validate-objects 'select-series condition-1.measure-segments condition-1.render-overview condition-1.segment-brain' 0 0 --cpus-per-task=1 --mem=8G --partition=imaging <<'END-8e836f4190b791d94a8d644730fea098'
 run() {
 claimed-med pipeline when 'int(inputs.parameter_values['"'"'pipelinechannel--select-series-n_selected'"'"']) > 0' pipelinechannel--select-series-n_selected="$(cat "$RUN_FOLDER/select-series/n_selected")" || exit $?
 claimed-med run validate-objects \
@@ -169,9 +169,9 @@ claimed-med run validate-objects \
   --validation "$RUN_FOLDER/condition-1/validate-objects/validation" \
   $part
 }
-END-OF-STEP
+END-8e836f4190b791d94a8d644730fea098
 
-submit_mapped condition-2.segment-body select-series-2 0 0 --cpus-per-task=1 --mem=8G --partition=imaging <<'END-OF-STEP'
+submit_mapped condition-2.segment-body select-series-2 0 0 --cpus-per-task=1 --mem=8G --partition=imaging <<'END-7d47cb54e46a18b381130d505410d6bd'
 run() {
 claimed-med pipeline when 'int(inputs.parameter_values['"'"'pipelinechannel--select-series-2-n_selected'"'"']) > 0' pipelinechannel--select-series-2-n_selected="$(cat "$RUN_FOLDER/select-series-2/n_selected")" || exit $?
 claimed-med run segment-body \
@@ -181,9 +181,9 @@ claimed-med run segment-body \
   --segmentation "$RUN_FOLDER/condition-2/segment-body/segmentation" \
   $part
 }
-END-OF-STEP
+END-7d47cb54e46a18b381130d505410d6bd
 
-submit_mapped condition-2.measure-segments-2 'select-series-2 condition-2.segment-body' 0 0 --cpus-per-task=1 --mem=8G --partition=imaging <<'END-OF-STEP'
+submit_mapped condition-2.measure-segments-2 'select-series-2 condition-2.segment-body' 0 0 --cpus-per-task=1 --mem=8G --partition=imaging <<'END-a1ddf6ba3c26b8ed7566c5b30d8d2bd3'
 run() {
 claimed-med pipeline when 'int(inputs.parameter_values['"'"'pipelinechannel--select-series-2-n_selected'"'"']) > 0' pipelinechannel--select-series-2-n_selected="$(cat "$RUN_FOLDER/select-series-2/n_selected")" || exit $?
 claimed-med run measure-segments \
@@ -192,9 +192,9 @@ claimed-med run measure-segments \
   --measurements "$RUN_FOLDER/condition-2/measure-segments-2/measurements" \
   $part
 }
-END-OF-STEP
+END-a1ddf6ba3c26b8ed7566c5b30d8d2bd3
 
-submit_mapped condition-2.render-overview-2 'select-series-2 condition-2.segment-body' 0 0 --cpus-per-task=1 --mem=8G --partition=imaging <<'END-OF-STEP'
+submit_mapped condition-2.render-overview-2 'select-series-2 condition-2.segment-body' 0 0 --cpus-per-task=1 --mem=8G --partition=imaging <<'END-b5b8324043b771f56355dba5a3350534'
 run() {
 claimed-med pipeline when 'int(inputs.parameter_values['"'"'pipelinechannel--select-series-2-n_selected'"'"']) > 0' pipelinechannel--select-series-2-n_selected="$(cat "$RUN_FOLDER/select-series-2/n_selected")" || exit $?
 claimed-med run render-overview \
@@ -205,9 +205,9 @@ claimed-med run render-overview \
   --capture "$RUN_FOLDER/condition-2/render-overview-2/capture" \
   $part
 }
-END-OF-STEP
+END-b5b8324043b771f56355dba5a3350534
 
-submit_mapped condition-2.validate-objects-2 'select-series-2 condition-2.measure-segments-2 condition-2.render-overview-2 condition-2.segment-body' 0 0 --cpus-per-task=1 --mem=8G --partition=imaging <<'END-OF-STEP'
+submit_mapped condition-2.validate-objects-2 'select-series-2 condition-2.measure-segments-2 condition-2.render-overview-2 condition-2.segment-body' 0 0 --cpus-per-task=1 --mem=8G --partition=imaging <<'END-0c7ea056c326602e54f8ff7ffa7eb661'
 run() {
 claimed-med pipeline when 'int(inputs.parameter_values['"'"'pipelinechannel--select-series-2-n_selected'"'"']) > 0' pipelinechannel--select-series-2-n_selected="$(cat "$RUN_FOLDER/select-series-2/n_selected")" || exit $?
 claimed-med run validate-objects \
@@ -218,4 +218,4 @@ claimed-med run validate-objects \
   --validation "$RUN_FOLDER/condition-2/validate-objects-2/validation" \
   $part
 }
-END-OF-STEP
+END-0c7ea056c326602e54f8ff7ffa7eb661

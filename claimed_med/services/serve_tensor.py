@@ -165,7 +165,9 @@ class Tensors(kserve.Model):
             names = [one.decision for one in rows], [one.prediction_id for one in rows]
             tell(Answer(served, inferred.probabilities, *names), None)
 
-        served.bundle.lane.submit(served.bundle.task_of(images)).add_done_callback(on_computed)
+        task = served.bundle.task_of(images)
+        task.future.add_done_callback(on_computed)  # before it is submitted, so that it never runs on the loop
+        served.bundle.lane.submit(task)
         try:  # while the model computes
             told.set_result((digest or digest_of(images), [features_of(one) for one in images]))
         except BaseException as error:

@@ -27,7 +27,7 @@ import psutil
 
 HERE = Path(__file__).parent
 CLIENTS = (1, 8, 32)
-ROUNDS = 5
+ROUNDS = 3
 sys.argv, _ARGV = sys.argv[:1], sys.argv  # kserve reads the command line when it is imported
 
 
@@ -298,19 +298,22 @@ def _open_loop(port: int, image: Any, per_s: float, answers: Counter[int], stop:
 
 def _throughput(make: Callable[[], Callable[[], Any]], n_clients: int, seconds: float) -> dict[str, Any]:
     times: list[float] = []
-    lock, until = threading.Lock(), time.monotonic() + seconds
+    lock, ready = threading.Lock(), threading.Barrier(n_clients + 1)
 
     def client() -> None:
         ask, own = make(), []
-        while time.monotonic() < until:
+        ready.wait()
+        until = time.monotonic() + seconds
+        while not own or time.monotonic() < until:
             own.append(_timed(ask))
         with lock:
             times.extend(own)
 
     threads = [threading.Thread(target=client) for _ in range(n_clients)]
-    started = time.monotonic()
     for one in threads:
         one.start()
+    ready.wait()
+    started = time.monotonic()
     for one in threads:
         one.join()
     return {"per_s": round(len(times) / (time.monotonic() - started), 1), **_percentiles(times)}

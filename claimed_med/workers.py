@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -30,11 +31,21 @@ class WorkerDied(Exception):  # noqa: N818 - it is an outcome that is handed ove
 
 
 def n_cores() -> int:
-    """Cores that this process may use, or CLAIMED_MED_WORKERS when that is set."""
+    """Cores that this process may use (a container's limit counts), or CLAIMED_MED_WORKERS when that is set."""
     given = os.environ.get("CLAIMED_MED_WORKERS", "")
     if given.isdigit() and int(given) > 0:
         return int(given)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(found, _quota(found))
+
+
+def _quota(otherwise: int) -> int:
+    """Cores' worth of time that the control group allows, at least one."""
+    try:
+        most, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        return max(1, round(int(most) / int(period)))
+    except (OSError, ValueError):  # no limit is the word max
+        return otherwise
 
 
 def die_with_parent() -> None:

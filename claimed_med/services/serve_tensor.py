@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import threading
 import time
 from array import array
 from collections.abc import Awaitable, Mapping, Sequence
@@ -166,19 +165,14 @@ class Tensors(kserve.Model):
             names = [one.decision for one in rows], [one.prediction_id for one in rows]
             tell(Answer(served, inferred.probabilities, *names), None)
 
-        here = threading.get_ident()
-
-        def when_computed(computed: Future[Inferred]) -> None:
-            """Where it was computed already, this is the thread of the loop, which must neither wait nor write."""
-            if threading.get_ident() == here:
-                loop.run_in_executor(None, on_computed, computed)
-            else:
-                on_computed(computed)
-
-        computing = served.bundle.lane.submit(served.bundle.task_of(images))
-        # while the model computes; before anybody can wait for it: a callback of what is done already runs here
-        told.set_result((digest or digest_of(images), [features_of(one) for one in images]))
-        computing.add_done_callback(when_computed)
+        task = served.bundle.task_of(images)
+        task.future.add_done_callback(on_computed)  # before it is submitted, so that it never runs on the loop
+        served.bundle.lane.submit(task)
+        try:  # while the model computes
+            told.set_result((digest or digest_of(images), [features_of(one) for one in images]))
+        except BaseException as error:
+            told.set_exception(error)
+            raise
         return done
 
     async def infer(self, request: Request) -> tuple[Outputs, dict[str, str]]:

@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from claimed_med.errors import require
+from claimed_med.errors import InputError, require
 from claimed_med.payload import folder_digest
 from claimed_med.workers import limit_threads
 
@@ -57,6 +57,7 @@ def _refuse_early(options: Options) -> None:
     """Say at once what would be said after all has been imported; what is served is looked at again, as a copy.
 
     Raises:
+        InputError: There is no bundle.
         RefusedError: The bundle is not blessed, and there is no override.
     """
     from claimed_med.services.serve_error import WHERE
@@ -65,8 +66,9 @@ def _refuse_early(options: Options) -> None:
     for place, decision in ((options.bundle, options.decision), (options.canary, options.canary_decision)):
         if place is not None:
             source = Source(place, decision, options.override)
-            if source.bundle.is_dir():
-                source.blessing(WHERE, folder_digest(source.bundle))
+            if not (source.bundle / "bundle.json").is_file():
+                raise InputError(WHERE, "the folder holds no bundle.json", do="give the output of train-classifier")
+            source.blessing(WHERE, folder_digest(source.bundle))
 
 
 def _threads(bundle: Path) -> int:

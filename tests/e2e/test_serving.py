@@ -600,7 +600,7 @@ def _predict_as(running, name, folder):
 
 def _answers(port, credentials):
     try:
-        _stub(port, credentials).ModelInfer(_request(prepared(0)), timeout=30)
+        _stub(port, credentials).ModelInfer(_request(prepared(0)), timeout=15)
     except grpc.RpcError:
         return False
     return True

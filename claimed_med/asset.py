@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +64,7 @@ class Store:
         self._base = str(base).rstrip("/")
 
     def put(self, files: Mapping[str, Path | bytes], record: Mapping[str, Any]) -> Stored:
-        """Store an asset; files that are there already are not sent again.
+        """Store an asset; files that are there already are not sent again, and a record that is there stays.
 
         Args:
             files: Relative name -> file or content.
@@ -75,6 +75,7 @@ class Store:
         """
         digests = {name: sha256_of(content) for name, content in sorted(files.items())}
         made = Stored(payload_digest(digests), digests, dict(record))
+        made = replace(made, record=self._record(made.digest) or made.record)
         told = {"schema": SCHEMA, "digest": made.digest, "files": digests, "record": made.record}
         try:
             for name, digest in digests.items():
@@ -111,6 +112,13 @@ class Store:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
         return Stored(wanted, dict(told["files"]), dict(told["record"]))
+
+    def _record(self, digest: str) -> dict[str, Any]:
+        """The record with which an asset was stored before, or empty."""
+        try:
+            return dict(json.loads(self._read(self._asset(digest), ""))["record"])
+        except (InputError, ValueError, KeyError, TypeError):
+            return {}
 
     def _file(self, digest: str) -> str:
         return f"{self._base}/files/{digest[:2]}/{digest}"

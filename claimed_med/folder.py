@@ -42,13 +42,13 @@ class Folders:
         return next(iter(self.ports.values())) / JOURNAL
 
     def holds(self, identity: str) -> bool:
-        """Whether all outputs of a whole-folder run of this identity are there."""
+        """Whether all outputs of a whole-folder run of this identity are there, to the byte."""
         self.check_free()
         for folder in self.ports.values():
             record = lineage.read(folder) if folder.is_dir() else None
             if record is None or [unit.identity for unit in record.units] != [identity]:
                 return False
-            if any(not (folder / name).is_file() for name in record.files):
+            if not _is_intact(folder, record.files):
                 return False
         return bool(self.ports) and all(path.is_file() for path in self.values.values())
 
@@ -192,19 +192,15 @@ class Folders:
         """Move the folders of a unit that was noted but not yet in place."""
         for port, files in entry["files"].items():
             partial = self.ports[port] / f"{PARTIAL}{entry['key']}"
-            if partial.is_dir() and digest_files(dict(files_below(partial))) == {
-                name: told["sha256"] for name, told in files.items()
-            }:
+            if _is_intact(partial, files):
                 move_into_place(partial, self.ports[port] / entry["key"])
 
     def _complete(self, entry: Mapping[str, Any]) -> bool:
         if entry["status"] != "done":
             return entry["error"] in {"InputError", "ContractError"}
-        return all(
-            (folder / entry["key"] / name).is_file()
-            for port, folder in self.ports.items()
-            for name in entry["files"].get(port, {})
-        ) and set(entry["files"]) == set(self.ports)
+        return set(entry["files"]) == set(self.ports) and all(
+            _is_intact(folder / entry["key"], entry["files"][port]) for port, folder in self.ports.items()
+        )
 
     def _from_journal(self) -> dict[str, dict[str, Any]]:
         entries = {}
@@ -237,6 +233,16 @@ class Folders:
                     "files": files,
                 }
         return entries
+
+
+def _is_intact(folder: Path, files: Mapping[str, Mapping[str, str]]) -> bool:
+    """Whether a folder holds just these files, to the byte: what was altered or cut short since is made again."""
+    if not folder.is_dir():
+        return False
+    found = {name: path for name, path in files_below(folder).items() if name != LINEAGE}
+    return found.keys() == files.keys() and digest_files(dict(found)) == {
+        name: told["sha256"] for name, told in files.items()
+    }
 
 
 def _below(record: lineage.Record | None, key: str) -> dict[str, dict[str, str]]:

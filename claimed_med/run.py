@@ -32,6 +32,7 @@ from claimed_med.handles import KINDS, DicomCollection, DicomSeries
 from claimed_med.lineage import UnitRecord, now
 from claimed_med.mapping import Part, map_units
 from claimed_med.openlineage import Run, told
+from claimed_med.payload import write_atomic
 from claimed_med.progress import progress
 from claimed_med.workers import limit_threads
 
@@ -205,6 +206,8 @@ def _run_whole(
         came_in = inputs_of(found.units[0], outcome.inputs)
         unit = UnitRecord("", "done", outcome.identity, came_in, outcome.repairs, outcome.statements)
         with folders.replacing() as partial:
+            for place in folders.values.values():
+                place.unlink(missing_ok=True)  # killed between outputs and values, none of an earlier run is left
             for port in contract.outputs:
                 if not port.is_value:
                     files = write_output(outcome.outputs[port.name], partial[port.name], memo)
@@ -286,7 +289,7 @@ def _keep_apart(contract: Contract, ports: Mapping[str, Handle], targets: Mappin
 def _write_value(path: Path, value: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(value) if isinstance(value, list | bool) else str(value)
-    path.write_text(text, encoding="utf-8")
+    write_atomic(path, text)
 
 
 def _option(name: str) -> str:

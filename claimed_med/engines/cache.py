@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from claimed_med import lineage
 from claimed_med.engines.code import code_digest
 from claimed_med.errors import EngineError
-from claimed_med.payload import LINEAGE, files_below, move_into_place, payload_digest, replace_folder
+from claimed_med.payload import files_below, folder_digest, move_into_place, payload_digest, replace_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -148,11 +148,8 @@ def copy_ports(task: Path, ports: Mapping[str, Path], files: Mapping[str, Path])
 
 
 def _holds(folder: Path, digest: str) -> bool:
-    """Whether a port folder is there already, complete: its record says so, and every file has content."""
-    record = lineage.read(folder)
-    if record is None or record.payload != digest:
-        return False
-    return {name for name in files_below(folder) if name != LINEAGE} == set(record.files)
+    """Whether a port folder is there already, complete and to the byte."""
+    return digest_of(folder) == digest == folder_digest(folder)
 
 
 def _copy_hashed(source: Path, target: Path) -> str:

@@ -108,10 +108,11 @@ def _kind(name: str) -> tuple[str, str]:
 
 
 def _file(old: Path, new: Path, listed: str, tolerance: float) -> float | str:
-    """The largest difference where that is tolerated, else where two files first differ."""
+    """The largest difference where that is tolerated, else where two files first differ; without tolerance they do."""
     if not old.is_file() or digest_files({"": old})[""] != listed:
         return "the content differs; the file of the earlier run is not there, so nobody can say where"
     try:
-        return contents.difference(old, new, tolerance)
+        found = contents.difference(old, new, tolerance)
+        return contents.first_byte(old, new) if tolerance == 0 and not isinstance(found, str) else found
     except (ValueError, KeyError, OSError, json.JSONDecodeError):
         return contents.first_byte(old, new)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from claimed_med import lineage, registry
 from claimed_med.component import to_argument
-from claimed_med.errors import ClaimedMedError, EngineError, InputError
+from claimed_med.errors import ClaimedMedError, EngineError, InputError, OutputError
 from claimed_med.payload import LINEAGE
 from claimed_med.provenance import runfile
 from claimed_med.provenance.check import check
@@ -87,8 +87,11 @@ def rerun(folder: Path, out: Path, order: Order) -> Rerun:
 
     Raises:
         InputError: There is no record, or a place is needed that was not given.
+        OutputError: `out` holds something: what is there would be taken for what the new run made.
         EngineError: The new run failed.
     """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise OutputError("lineage rerun", "the place of the new run holds something", do="give --out an empty folder")
     records = records_below(folder)
     conditions = check(folder, records)
     if set(records) == {"."}:  # one port of a component's output folder

@@ -78,8 +78,12 @@ def key_of(name: str) -> str:
 
 def _rows(content: dict[str, Any], ancestors: Mapping[str, Any], place: str, name: str) -> Rows:
     body = _canonical(content)
-    known = name or (sha256_of(body) if len(content) == len(_FIELDS) - 1 else _slow_digest(content))
+    known = sha256_of(body) if len(content) == len(_FIELDS) - 1 else _slow_digest(content)
+    if name and known != name:
+        raise ValueError("an ancestor that was altered")
     head = (content["component"], content["version"], content["port"], content.get("payload", ""))
+    if not all(isinstance(one, str) for one in head):
+        raise ValueError("no record")
     parents = content.get("parents", {})
     known_ports = {port for port, parent in parents.items() if parent in ancestors}  # behind a border there is none
     came_in = {told["sha256"] for port in known_ports for told in ancestors[parents[port]].get("files", {}).values()}

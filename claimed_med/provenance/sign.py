@@ -97,7 +97,7 @@ def attested(folder: Path, key: Path) -> Attested:
     """
     trusted = keys.public(key)
     try:
-        text = (folder / NAME).read_text(encoding="utf-8")
+        text = (folder / NAME).read_bytes().decode()  # read_text takes CRLF for LF
         envelope = json.loads(text)
     except OSError:
         raise BadSignature("there is no signature") from None
@@ -176,9 +176,12 @@ def _opened(envelope: Any, trusted: Any) -> bytes:
     try:
         kind, statement = str(envelope["payloadType"]), _from_base64(envelope["payload"])
         signatures = [(str(one.get("keyid", "")), _from_base64(one["sig"])) for one in envelope["signatures"]]
+        names = [set(envelope), *map(set, envelope["signatures"])]
     except (KeyError, TypeError, AttributeError, ValueError):
         raise BadSignature("the envelope was altered: a part of it is missing or no base64") from None
-    if kind != PAYLOAD_TYPE or not signatures:
+    if names != [{"payloadType", "payload", "signatures"}, {"keyid", "sig"}]:
+        raise BadSignature("the envelope was altered: it holds what nobody signed")
+    if kind != PAYLOAD_TYPE:
         raise BadSignature("the envelope was altered: it holds no signed in-toto statement")
     own = keys.id_of(trusted)
     for keyid, signature in signatures:

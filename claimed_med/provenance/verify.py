@@ -210,6 +210,19 @@ def _inconsistencies(record: lineage.Record) -> Iterator[Change]:
     for port, name in sorted(record.parents.items()):
         if name not in record.ancestors and not _is_border(record):
             yield Change("record", LINEAGE, f"the record of the parent at port {port} is missing")
+    yield from (
+        Change("record", LINEAGE, f"what came in at port {port} is not what its parent made")
+        for port in sorted(_parted(record))
+    )
+
+
+def _parted(record: lineage.Record) -> Iterator[str]:
+    """Ports of a whole-folder run at which something else came in than the parent, a whole folder too, put out."""
+    for unit in record.units:
+        for port, told in unit.inputs.items() if not unit.key else ():
+            parent = record.ancestors.get(record.parents.get(port, ""), {})
+            if [one.get("key") for one in parent.get("units", ())] == [""] and told["digest"] != parent["payload"]:
+                yield port
 
 
 def _is_border(record: lineage.Record) -> bool:

@@ -89,7 +89,7 @@ class Cache:
         digests = {port: digest_of(folder) for port, folder in ports.items()}
         with replace_folder(place) as partial:
             for port, folder in ports.items():
-                shutil.copytree(folder, partial / port)
+                shutil.copytree(folder, partial / port, symlinks=True)  # a link is never followed
             (partial / "entry.json").write_text(json.dumps({"digests": digests, "values": dict(values)}))
         return Entry(place, digests, dict(values))
 
@@ -141,7 +141,7 @@ def copy_ports(task: Path, ports: Mapping[str, Path], files: Mapping[str, Path])
             raise EngineError(task.name, f"the earlier run has no output {name}", do="run the whole pipeline again")
     for name, target in ports.items():
         with replace_folder(target) as partial:
-            shutil.copytree(task / name, partial, dirs_exist_ok=True)
+            shutil.copytree(task / name, partial, symlinks=True, dirs_exist_ok=True)
     for name, target in files.items():
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(task / name, target)

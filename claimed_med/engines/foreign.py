@@ -7,6 +7,9 @@ since what a foreign parameter means, and whom it may name, is not known.
 from __future__ import annotations
 
 import json
+import os
+import stat
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from claimed_med import lineage
@@ -16,7 +19,6 @@ from claimed_med.secret import keyed_hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from claimed_med.engines.ir import Pipeline
     from claimed_med.engines.task import Task
@@ -104,8 +106,10 @@ def take_outputs(task: Task, written: Path, image: str, started: str) -> None:
         started: When, ISO 8601.
 
     Raises:
-        OutputError: It ended well but did not write an output that it declares.
+        OutputError: It ended well but did not write an output that it declares, or wrote something else than files and
+            folders: a link would be followed on this machine.
     """
+    _refuse_links(task, written)
     missing = sorted(name for name in {**task.ports, **task.files} if not (written / name).exists())
     if missing:
         raise OutputError(task.title, "the container did not write its outputs", got=f"no {', '.join(missing)}")
@@ -129,6 +133,30 @@ def take_outputs(task: Task, written: Path, image: str, started: str) -> None:
         move_into_place(written / name, place)
     for name, place in task.files.items():
         (written / name).replace(place)
+
+
+def _refuse_links(task: Task, written: Path) -> None:
+    """Refuse whatever is no regular file or folder, and a value that is no file; names of files are not told."""
+    odd = {name for name in task.files if (written / name).is_dir()}
+    for path in _everything(written):
+        if stat.S_IFMT(path.lstat().st_mode) not in {stat.S_IFREG, stat.S_IFDIR}:
+            name = path.relative_to(written).parts[0]
+            odd.add(name if name in {*task.ports, *task.files} else "beside its outputs")
+    if odd:
+        raise OutputError(
+            task.title,
+            "the container wrote a link, a device or the like",
+            got=", ".join(sorted(odd)),
+            allowed="files and folders; a value is one file",
+        )
+
+
+def _everything(folder: Path) -> Iterator[Path]:
+    def fail(error: OSError) -> None:
+        raise error
+
+    for parent, folders, files in os.walk(folder, onerror=fail):
+        yield from (Path(parent) / name for name in (*folders, *files))
 
 
 def as_folder(place: Path) -> Path:

@@ -91,6 +91,7 @@ class SlurmEngine:
 
     def _follow(self, plan: Plan, jobs: Mapping[str, str]) -> int:
         waiting = {step.name: step for step in plan.steps}
+        stopped: set[str] = set()  # steps that failed or were skipped: what waits for them is cancelled
         code = 0
         while waiting:
             states = _states(jobs[name] for name in waiting)
@@ -99,29 +100,42 @@ class SlurmEngine:
                 if state == "RUNNING" and name not in self.report.tasks:
                     self.report.started(name)
                 if state in _ENDED or state == "GONE":
-                    code = self._ended(step, state) or code
+                    excused = any(one.replace("/", ".") in stopped for one in step.after)
+                    is_done, ended = self._ended(step, state, excused=excused)
+                    code = ended or code
+                    stopped |= set() if is_done else {name}
                     del waiting[name]
             if waiting:
                 time.sleep(_POLL_S)
         return code
 
-    def _ended(self, step: Step, state: str) -> int:
-        """Report how a step ended; its exit code, 0 also where it was skipped."""
+    def _ended(self, step: Step, state: str, *, excused: bool) -> tuple[bool, int]:
+        """Report how a step ended.
+
+        Args:
+            step: Which.
+            state: Of its job. One that Slurm cancelled ran no line, so nothing else tells of it.
+            excused: Whether a step that it waited for failed or was skipped.
+
+        Returns:
+            Whether its outputs are there, and its exit code: 0 also where it was skipped.
+        """
         note = self.out / ".status" / step.name
         told = note.read_text().split() if note.is_file() else []
         if told[:1] == ["done"]:
             self.report.finished(step.name, ports_of(step, self.out), cached=False)
-        elif told[:1] == ["failed"]:
+            return True, 0
+        if told[:1] == ["failed"]:
             code = int(told[1])
             log = self.out / "logs" / f"{step.name}.log"
             self.report.failed(step.name, code, reason(code, log.read_text(errors="replace") if log.is_file() else ""))
-            return code
-        elif told[:1] == ["skipped"] or state == "CANCELLED":
-            self.report.skipped(step.name)  # cancelled: what it waited for has failed
-        else:
-            self.report.failed(step.name, EngineError.exit_code, f"Slurm ended the job: {state.lower()}")
-            return EngineError.exit_code
-        return 0
+            return False, code
+        if told[:1] == ["skipped"] or (state == "CANCELLED" and excused):
+            self.report.skipped(step.name)
+            return False, 0
+        parts = "; see the logs of its parts" if step.over else ""
+        self.report.failed(step.name, EngineError.exit_code, f"Slurm ended the job: {state.lower()}{parts}")
+        return False, EngineError.exit_code
 
 
 def _states(numbers: Any) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Take paths and servers, which are never recorded, out of a compiled pipeline."""
+"""Take out of a compiled pipeline what is never recorded: paths, servers, and texts for containers of others."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ if TYPE_CHECKING:
 
     from claimed_med.contract import Contract
 
-LOCATION, ADDRESS = "location", "address"
+LOCATION, ADDRESS, FOREIGN = "location", "address", "foreign"
 
 
 def without_places(ir: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """A copy of a compiled pipeline without locations and addresses.
+    """A copy of a compiled pipeline without locations, addresses and what a container of others is told.
+
+    Nobody says what a parameter of such a container means, so it may be a patient's name.
 
     Args:
         ir: As parsed.
 
     Returns:
         cleaned: Constants and defaults that reach such a setting are ''.
-        withheld: Pipeline parameter -> `location` or `address`.
+        withheld: Pipeline parameter -> `location`, `address` or `foreign`.
     """
     cleaned = copy.deepcopy(dict(ir))
     return cleaned, _clean(cleaned, cleaned["root"])
@@ -54,6 +56,8 @@ def _clean(ir: dict[str, Any], component: dict[str, Any]) -> dict[str, str]:
         contract = contract_of(ir, component)
         settings = contract.settings if contract is not None else ()
         places = {one.name: LOCATION if one.is_location else ADDRESS for one in settings if _is_place(one)}
+        if contract is None and component.get("executorLabel", "") in _executors(ir):
+            places = dict.fromkeys(declared, FOREIGN)
     else:
         places = {}
         for task in component["dag"].get("tasks", {}).values():

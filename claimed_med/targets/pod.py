@@ -13,7 +13,7 @@ USER = 1000
 
 
 def literal(text: str) -> str:
-    """A text of `command`, `args` or `env` as a container shall see it: Kubernetes expands `$(NAME)`, `$$`."""
+    """A text of `args` or `env` that a container sees as it is: Kubernetes fills in `$(NAME)`, and halves `$$`."""
     return re.sub(r"\$(?=[$(])", "$$", text)
 
 

@@ -70,3 +70,12 @@ def test_the_key_depends_on_inputs_settings_and_locations(parts, tmp_path):
 
 def test_the_packages_of_the_extra_are_part_of_the_code():
     assert ("torch" in dict(code.packages("torch")), "torch" in dict(code.packages("cpu"))) == (True, False)
+
+
+def test_a_link_in_an_output_is_never_followed_into_the_cache(tmp_path):
+    (tmp_path / "secret.txt").write_text("SECRETWORD")
+    (tmp_path / "port").mkdir()
+    (tmp_path / "port" / "link.txt").symlink_to(tmp_path / "secret.txt")
+    Cache(tmp_path / "cache").store("aa" * 32, {"port": tmp_path / "port"}, {})
+    copies = [path for path in (tmp_path / "cache").rglob("*") if path.is_file() and not path.is_symlink()]
+    assert all("SECRETWORD" not in path.read_text() for path in copies)

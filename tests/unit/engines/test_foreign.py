@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -100,3 +101,66 @@ def test_placeholders_within_words_are_filled_once():
 
 def test_what_ours_wrote_is_seen_as_a_folder(tmp_path):
     assert place_of(Path(tmp_path), "/inputs/x") == "/inputs/x"
+
+
+def _link_port(written, secret):
+    (written / "made").symlink_to(secret.parent)
+    (written / "n").write_text("1")
+
+
+def _link_inside(written, secret):
+    (written / "made" / "deep").mkdir(parents=True)
+    (written / "made" / "deep" / "a.csv").symlink_to(secret)
+    (written / "n").write_text("1")
+
+
+def _link_value(written, secret):
+    (written / "made").mkdir()
+    (written / "n").symlink_to(secret)
+
+
+def _link_nowhere(written, _):
+    (written / "made").mkdir()
+    (written / "made" / "x").symlink_to("/nonexistent")
+    (written / "n").write_text("1")
+
+
+def _pipe(written, _):
+    (written / "made").mkdir()
+    os.mkfifo(written / "made" / "pipe")
+    (written / "n").write_text("1")
+
+
+def _folder_for_a_value(written, _):
+    (written / "made").mkdir()
+    (written / "n").mkdir()
+
+
+def _link_beside(written, secret):
+    (written / "made").mkdir()
+    (written / "n").write_text("1")
+    (written / "DOE^JOHN").symlink_to(secret)
+
+
+@pytest.mark.parametrize(
+    ("write", "port"),
+    [
+        (_link_port, "made"),
+        (_link_inside, "made"),
+        (_link_value, "n"),
+        (_link_nowhere, "made"),
+        (_pipe, "made"),
+        (_folder_for_a_value, "n"),
+        (_link_beside, "beside its outputs"),
+    ],
+)
+def test_links_and_devices_are_refused_before_anything_is_read_or_written(task, written, tmp_path, write, port):
+    secret = tmp_path / "host" / "secret.txt"
+    secret.parent.mkdir()
+    secret.write_text("SECRETWORD")
+    write(written, secret)
+    with pytest.raises(OutputError, match=f"a link, a device or the like; got {port}; allowed"):
+        take_outputs(task, written, DIGEST, lineage.now())
+    assert [path.name for path in secret.parent.iterdir()] == ["secret.txt"]
+    assert not task.ports["made"].exists()
+    assert not task.files["n"].exists()

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from claimed_med.component import Contract
 
 SCHEMA = "claimed-med/lineage/1"
+FOREIGN = "foreign/"  # starts the name of a component that is a container of others
 _REQUIRED = re.compile(r"^[A-Za-z0-9_.-]+")
 _line = json.JSONEncoder(sort_keys=True).encode
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from claimed_med.engines.ir import Pipeline
     from claimed_med.engines.task import Task
 
-PREFIX = "foreign/"
 SINGLE = "data"  # the name of an artifact that is one file, within its port folder
 _OURS = ["claimed-med", "run"]
 
@@ -57,7 +56,7 @@ def name_of(task: Task) -> str:
     """The component as its record names it: the image without its tag or digest."""
     image = str(task.container.get("image", "")).partition("@")[0]
     head, slash, tail = image.rpartition("/")
-    return f"{PREFIX}{head}{slash}{tail.partition(':')[0]}"
+    return f"{lineage.FOREIGN}{head}{slash}{tail.partition(':')[0]}"
 
 
 def version_of(task: Task, image: str) -> str:
@@ -92,7 +91,7 @@ def place_of(place: Path, inside: str) -> str:
         inside: Where the port folder is seen by the container.
     """
     record = lineage.read(place)
-    single = record is not None and record.component.startswith(PREFIX) and set(record.files) == {SINGLE}
+    single = record is not None and record.component.startswith(lineage.FOREIGN) and set(record.files) == {SINGLE}
     return f"{inside}/{SINGLE}" if single else inside
 
 

@@ -127,7 +127,7 @@ def _reused(folder: Path, run: runfile.RunFile, records: Mapping[str, lineage.Re
     """Tasks whose place was not given again: as paths below the run folder, one a turn of a loop."""
     if all(name in order.given for name in run.withheld):
         return []
-    found = {place.rpartition("/")[0] for place, record in records.items() if record.locations or _talks(record)}
+    found = {place.rpartition("/")[0] for place, record in records.items() if _needs_more(record)}
     done = sorted(one for one in found if (folder / one).is_dir())
     given = {name for name in run.withheld if name in order.given}
     reused = [one for one in done if not _is_given(run, one, given)]
@@ -142,6 +142,13 @@ def _reused(folder: Path, run: runfile.RunFile, records: Mapping[str, lineage.Re
         wanted = ", ".join(f"--set {name}=PLACE" for name in sorted(set(run.withheld) - given))
         raise InputError("lineage rerun", "another engine cannot take tasks from a run folder", do=f"add {wanted}")
     return reused
+
+
+def _needs_more(record: lineage.Record) -> bool:
+    """Whether a task was told what is not recorded, or what it found may have changed since."""
+    if record.component.startswith(lineage.FOREIGN):
+        return bool(record.settings)
+    return bool(record.locations) or _talks(record)
 
 
 def _talks(record: lineage.Record) -> bool:

@@ -2,12 +2,16 @@
 
 import json
 import re
+import subprocess
+import threading
+import time
 
 import pytest
 from kfp import compiler, components, dsl
 
 from claimed_med import registry
 from claimed_med.cli import main
+from claimed_med.errors import EngineError
 from claimed_med.payload import folder_digest
 from claimed_med.targets.kfp import render
 from claimed_med.testing import phantoms, servers, slurm
@@ -41,9 +45,9 @@ def pipeline(tmp_path, monkeypatch, request):
     }
 
     @dsl.pipeline(name="small")
-    def small(path: str, notes: str, fail_times: int = 0):
-        made = steps["make-table"](path=path)
-        counted = steps["count-lines"](table=made.outputs["table"], notes=notes, fail_times=fail_times).set_retry(2)
+    def small(path: str, notes: str, fail_times: int = 0, pause_s: float = 0.0):
+        table = steps["make-table"](path=path).outputs["table"]
+        counted = steps["count-lines"](table=table, notes=notes, fail_times=fail_times, pause_s=pause_s).set_retry(2)
         with dsl.If(counted.outputs["n_lines"] > 1, name="many"):
             steps["count-lines"](table=counted.outputs["grown"], n_more=counted.outputs["n_lines"])
 
@@ -78,6 +82,27 @@ def test_slurm_names_the_failure_and_skips_what_waits_for_it(pipeline, cluster, 
     shown = capsys.readouterr().out
     assert _statuses(shown) == {"make-table": "done", "count-lines": "failed", "condition-1.count-lines-2": "skipped"}
     assert "it is not time yet" in shown
+
+
+@pytest.mark.slurm
+def test_a_job_that_somebody_cancels_is_a_failure(pipeline, cluster, tmp_path, capsys):
+    def cancel():
+        for _ in range(600):
+            listed = subprocess.run(
+                ["squeue", "--noheader", "--name=count-lines", "--states=RUNNING", "--format=%i"],
+                capture_output=True, text=True, check=False,
+            ).stdout.split()  # fmt: skip
+            if listed:
+                subprocess.run(["scancel", *listed], check=True)
+                return
+            time.sleep(0.1)
+
+    canceller = threading.Thread(target=cancel)
+    canceller.start()
+    assert pipeline("slurm", pause_s=60) == EngineError.exit_code
+    canceller.join()
+    shown = _statuses(capsys.readouterr().out)
+    assert shown == {"make-table": "done", "count-lines": "failed", "condition-1.count-lines-2": "skipped"}
 
 
 @pytest.mark.airflow

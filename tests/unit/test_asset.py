@@ -190,3 +190,13 @@ def test_assets_fit_every_port_and_flow_through_a_pipeline(tmp_path):
     words = ["run", str(tmp_path / "kept.yaml"), *given, "--out", str(tmp_path / "out"), "--no-cache"]
     assert pipeline(words) == 0
     assert (tmp_path / "out/convert-table/converted/table.csv").read_text() == '"a"\n1\n'
+
+
+def test_a_record_that_was_stored_stays(table, tmp_path):
+    store = str(tmp_path / "store")
+    digest = _store(table, store, tmp_path / "one")
+    (table / "lineage.json").unlink()
+    assert _store(table, store, tmp_path / "two") == digest
+    assert _load(store, digest, tmp_path / "back") == 0
+    origin = json.loads((tmp_path / "back" / "origin" / "report.json").read_text())
+    assert origin["record"]["payload"] == digest

@@ -80,6 +80,29 @@ def test_a_finished_run_is_not_repeated(parts, table, tmp_path):
     assert (tmp_path / "out" / "n_rows").read_text() == "6"
 
 
+def test_a_damaged_output_is_made_again(parts, table, tmp_path):
+    run(table, tmp_path / "out")
+    target = tmp_path / "out" / "copied" / "table.parquet"
+    before = target.read_bytes()
+    pd.DataFrame({"a": [99]}).to_parquet(target)
+    assert run(table, tmp_path / "out") == 0
+    assert target.read_bytes() == before
+
+
+def test_no_value_of_an_earlier_run_is_left_beside_new_outputs(parts, table, tmp_path, monkeypatch):
+    assert run(table, tmp_path / "out") == 0
+
+    def killed(path, value):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("claimed_med.run._write_value", killed)
+        assert run(table, tmp_path / "out", "--n-times", "3") != 0
+    assert not (tmp_path / "out" / "n_rows").exists()
+    assert run(table, tmp_path / "out", "--n-times", "3") == 0
+    assert (tmp_path / "out" / "n_rows").read_text() == "6"
+
+
 def test_a_call_in_python_gives_the_same_bytes_as_the_command_line(parts, table, tmp_path):
     run(table, tmp_path / "out", "--n-times", "2")
     result = cm.copy_table(cm.Table(table), n_times=2)

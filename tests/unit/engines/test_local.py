@@ -57,6 +57,15 @@ def test_a_damaged_cache_entry_is_a_miss(chain, start, source, tmp_path):
     assert len(pd.read_parquet(tmp_path / "other" / "count-lines-2" / "grown" / "table.parquet")) == 5
 
 
+def test_a_damaged_output_is_made_again_and_poisons_nothing(chain, start, source, tmp_path):
+    start(chain, path=str(source))
+    pd.DataFrame({"a": [99, 99, 99]}).to_parquet(tmp_path / "run" / "make-table" / "table" / "table.parquet")
+    assert start(chain, path=str(source), n_more="2")[0] == 0
+    start(chain, "fresh", path=str(source), n_more="2")
+    found = [pd.read_parquet(tmp_path / run / "count-lines" / "grown" / "table.parquet") for run in ("run", "fresh")]
+    assert [99 in one["a"].tolist() for one in found] == [False, False]
+
+
 def test_without_a_cache_nothing_is_kept(chain, start, source, tmp_path):
     assert start(chain, cache=False, path=str(source))[0] == 0
     assert not (tmp_path / "cache").exists()

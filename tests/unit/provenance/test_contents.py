@@ -13,7 +13,8 @@ from PIL import Image
 from pydicom import dcmread
 from safetensors.numpy import save_file
 
-from claimed_med.provenance.compare import compare, compare_value
+from claimed_med.payload import digest_files, files_below
+from claimed_med.provenance.compare import DIFFERENT, EQUAL, compare, compare_value
 from claimed_med.provenance.contents import difference
 from claimed_med.testing import phantoms
 
@@ -145,3 +146,13 @@ def test_values(tmp_path):
     assert compare_value("p", old, new).verdict == "different"
     new.write_text("refused")
     assert "became 'refused'" in compare_value("p", old, new).text
+
+
+def test_without_tolerance_other_bytes_are_a_difference_whatever_they_say(tmp_path):
+    for name, kind in (("old", "int64"), ("new", "float64")):
+        (tmp_path / name).mkdir()
+        pd.DataFrame({"a": pd.Series([1, 2], dtype=kind)}).to_parquet(tmp_path / name / "table.parquet")
+    listed = digest_files(dict(files_below(tmp_path / "old")))
+    found = compare("table", tmp_path / "old", tmp_path / "new", listed=listed)
+    assert (found.verdict, found.file) == (DIFFERENT, "table.parquet")
+    assert compare("table", tmp_path / "old", tmp_path / "new", listed=listed, tolerance=1e-9).verdict == EQUAL

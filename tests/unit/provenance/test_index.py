@@ -290,3 +290,20 @@ def test_the_command_line_traces_and_follows(study, tmp_path, capsys):
 
 def test_keyed_names_of_the_same_value_differ_by_kind():
     assert keyed_hash("uid", "1.2") != keyed_hash("digest", "1.2")
+
+
+@pytest.mark.parametrize("what", ["ancestor", "component"])
+def test_a_forged_record_is_named_and_replaces_none(study, tmp_path, what):
+    forged = tmp_path / "forged" / "port"
+    shutil.copytree(study / "segment-lungs" / "segmentation", forged)
+    record = json.loads((forged / "lineage.json").read_text())
+    if what == "ancestor":
+        next(iter(record["ancestors"].values()))["component"] = "FORGED"
+    else:
+        record["component"] = {"not": "a text"}
+    (forged / "lineage.json").write_text(json.dumps(record))
+    place = str(tmp_path / "index.sqlite")
+    built = build([tmp_path / "forged", study], place)
+    assert built.unreadable == (str(forged),)
+    with connected(place) as store:
+        assert store.rows("SELECT count(*) FROM records WHERE component = 'FORGED'")[0][0] == 0

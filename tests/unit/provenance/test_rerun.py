@@ -11,7 +11,7 @@ import pytest
 from pydicom import dcmread
 
 from claimed_med import lineage
-from claimed_med.errors import EngineError, InputError
+from claimed_med.errors import EngineError, InputError, OutputError
 from claimed_med.provenance import runfile
 from claimed_med.provenance.rerun import Order, rerun
 
@@ -40,6 +40,15 @@ def test_a_pipeline_is_done_again_from_its_folder_alone(chain, again):
     places = [f"{task}/{port}" for task in ("count-lines", "condition-1/count-lines-2") for port in ports]
     assert verdicts(done) == dict.fromkeys(places, "identical")
     assert done.conditions == []
+
+
+def test_a_place_that_holds_something_is_refused(chain, again, tmp_path):
+    with pytest.raises(OutputError, match="holds something"):
+        rerun(chain[0], chain[0], Order())
+    (tmp_path / "again").mkdir()
+    (tmp_path / "again" / "note.txt").touch()
+    with pytest.raises(OutputError, match="holds something"):
+        again(chain[0])
 
 
 def test_with_its_place_given_again_everything_runs(chain, again):

@@ -55,3 +55,25 @@ def test_a_folder_that_no_run_wrote_is_not_signed(tmp_path, key):
 def test_a_port_is_not_signed_since_it_holds_a_payload(study, key):
     with pytest.raises(InputError, match="sign the folder above"):
         sign.sign(study / "segment-lungs" / "segmentation", key)
+
+
+@pytest.mark.parametrize("place", ["envelope", "signature", "signatures"])
+def test_nothing_unsigned_stands_in_an_envelope(study, key, public, place):
+    path = sign.sign(study, key)
+    envelope = json.loads(path.read_text())
+    if place == "envelope":
+        envelope["note"] = "approved"
+    elif place == "signature":
+        envelope["signatures"][0]["note"] = "approved"
+    else:
+        envelope["signatures"].append({"keyid": "auditor", "sig": envelope["signatures"][0]["sig"]})
+    path.write_text(json.dumps(envelope, indent=1) + "\n")
+    with pytest.raises(sign.BadSignature, match="nobody signed"):
+        sign.attested(study, public)
+
+
+def test_other_ends_of_lines_are_found(study, key, public):
+    path = sign.sign(study, key)
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    with pytest.raises(sign.BadSignature, match="spelled"):
+        sign.attested(study, public)

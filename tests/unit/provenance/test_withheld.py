@@ -37,3 +37,17 @@ def test_places_of_a_loop_go_but_its_turns_stay(ir):
     loop["parameterIterator"] = {"itemInput": "path", "items": {"raw": '["/a/DOE_JANE", "/a/ROE"]'}}
     cleaned, _ = without_places(ir)
     assert cleaned["root"]["dag"]["tasks"]["make-table"]["parameterIterator"]["items"]["raw"] == '["", ""]'
+
+
+def test_what_a_container_of_others_is_told_goes(ir):
+    executor = ir["deploymentSpec"]["executors"]["exec-count-lines"]["container"]
+    executor["command"] = ["sh", "-c", "count"]
+    told = ir["root"]["dag"]["tasks"]["count-lines"]["inputs"]["parameters"]
+    told["notes"] = {"runtimeValue": {"constant": "DOE^JANE"}}
+    ir["components"]["comp-count-lines"]["inputDefinitions"]["parameters"]["notes"]["defaultValue"] = "ROE^RICHARD"
+    through = {one["componentInputParameter"] for one in told.values() if "componentInputParameter" in one}
+    cleaned, withheld = without_places(ir)
+    assert through
+    assert {withheld[name] for name in through} == {"foreign"}
+    assert "DOE" not in str(cleaned)
+    assert "ROE" not in str(cleaned)

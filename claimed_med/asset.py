@@ -100,6 +100,8 @@ class Store:
             raise InputError("asset", "an asset is named by its digest", got=repr(digest), allowed="64 hex digits")
         wanted = match[2]
         told = json.loads(self._read(self._asset(wanted), "there is no such asset"))
+        if told.get("record", {}).get("payload", wanted) != wanted:
+            raise InputError("asset", "its record is of something else", got=wanted[:12], do="see who can write there")
         if told.get("schema") != SCHEMA or payload_digest(told.get("files", {})) != wanted:
             raise InputError("asset", "the list of its files was changed", got=wanted[:12], do="store it again")
         for name, sha256 in told["files"].items():
@@ -115,9 +117,10 @@ class Store:
 
     def _record(self, digest: str) -> dict[str, Any]:
         """The record with which an asset was stored before, or empty."""
+        path = self._asset(digest)
         try:
-            return dict(json.loads(self._read(self._asset(digest), ""))["record"])
-        except (InputError, ValueError, KeyError, TypeError):
+            return dict(json.loads(self._read(path, ""))["record"]) if self._system.exists(path) else {}
+        except (ValueError, KeyError, TypeError):
             return {}
 
     def _file(self, digest: str) -> str:

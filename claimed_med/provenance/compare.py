@@ -57,7 +57,7 @@ def compare(place: str, old: Path, new: Path, *, listed: Mapping[str, str], tole
     if digests == dict(listed):
         return Compared(place, IDENTICAL)
     worst = 0.0
-    for name, twin in _pairs(listed, digests, tolerate=tolerance > 0):
+    for name, twin in _pairs(listed, digests):
         if not name or not twin:
             what = "is new" if not name else "is missing now"
             return Compared(place, DIFFERENT, name or twin, f"the file {what}")
@@ -67,6 +67,8 @@ def compare(place: str, old: Path, new: Path, *, listed: Mapping[str, str], tole
         if isinstance(found, str):
             return Compared(place, DIFFERENT, name, found)
         worst = max(worst, found)
+    if tolerance == 0:
+        return Compared(place, DIFFERENT, "", "files have other names")
     return Compared(place, EQUAL, "", f"numbers differ by at most {worst:g}")
 
 
@@ -81,12 +83,12 @@ def compare_value(place: str, old: Path, new: Path, tolerance: float = 0.0) -> C
         gap = abs(float(before) - float(after))
     except ValueError:
         return Compared(place, DIFFERENT, "", f"{before[:60]!r} became {after[:60]!r}")
-    if gap <= tolerance:
+    if tolerance > 0 and gap <= tolerance:
         return Compared(place, EQUAL, "", f"numbers differ by at most {gap:g}")
     return Compared(place, DIFFERENT, "", f"{before} became {after}")
 
 
-def _pairs(listed: Mapping[str, str], digests: Mapping[str, str], *, tolerate: bool) -> Iterator[tuple[str, str]]:
+def _pairs(listed: Mapping[str, str], digests: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Files of both sides that belong together; '' where there is none.
 
     A derived object is named after its content in some ports, so that other voxels give another name: what is left over
@@ -96,7 +98,7 @@ def _pairs(listed: Mapping[str, str], digests: Mapping[str, str], *, tolerate: b
     lost, fresh = sorted(set(listed) - set(digests)), sorted(set(digests) - set(listed))
     yield from ((name, name) for name in both)
     if lost and len(lost) == len(fresh) and [_kind(one) for one in lost] == [_kind(one) for one in fresh]:
-        yield from zip(lost, fresh, strict=True) if tolerate else iter([(lost[0], fresh[0])])
+        yield from zip(lost, fresh, strict=True)
         return
     yield from ((name, "") for name in lost)
     yield from (("", name) for name in fresh)

@@ -82,9 +82,9 @@ def _rows(content: dict[str, Any], ancestors: Mapping[str, Any], place: str, nam
     if name and known != name:
         raise ValueError("an ancestor that was altered")
     head = (content["component"], content["version"], content["port"], content.get("payload", ""))
-    if not all(isinstance(one, str) for one in head):
-        raise ValueError("no record")
     parents = content.get("parents", {})
+    if not all(isinstance(one, str) for one in (*head, *parents.values())):
+        raise ValueError("no record")
     known_ports = {port for port, parent in parents.items() if parent in ancestors}  # behind a border there is none
     came_in = {told["sha256"] for port in known_ports for told in ancestors[parents[port]].get("files", {}).values()}
     names: _Names = defaultdict(dict)
@@ -161,8 +161,8 @@ def _canonical(content: Mapping[str, Any]) -> bytes:
 def _has_odd_number(values: Iterable[Any]) -> bool:
     """Whether there is a number with an exponent."""
     for one in values:
-        if isinstance(one, list):
-            if _has_odd_number(one):
+        if isinstance(one, list | dict):
+            if _has_odd_number(one.values() if isinstance(one, dict) else one):
                 return True
         elif isinstance(one, float) and "e" in repr(one):
             return True

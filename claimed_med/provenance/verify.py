@@ -218,10 +218,15 @@ def _inconsistencies(record: lineage.Record) -> Iterator[Change]:
 
 def _parted(record: lineage.Record) -> Iterator[str]:
     """Ports of a whole-folder run at which something else came in than the parent, a whole folder too, put out."""
+    whole = {
+        name: ancestor["payload"]
+        for name, ancestor in record.ancestors.items()
+        if _digest_of(ancestor) == name and [one["key"] for one in ancestor.get("units", ())] == [""]
+    }
     for unit in record.units:
         for port, told in unit.inputs.items() if not unit.key else ():
-            parent = record.ancestors.get(record.parents.get(port, ""), {})
-            if [one.get("key") for one in parent.get("units", ())] == [""] and told["digest"] != parent["payload"]:
+            made = whole.get(record.parents.get(port, ""))
+            if made is not None and isinstance(told, dict) and told.get("digest") != made:
                 yield port
 
 
@@ -236,5 +241,5 @@ def _is_border(record: lineage.Record) -> bool:
 def _digest_of(ancestor: dict[str, Any]) -> str:
     try:
         return lineage.Record.from_dict(json.loads(json.dumps(ancestor))).digest()
-    except (TypeError, KeyError):
+    except (TypeError, KeyError, AttributeError, ValueError, ClaimedMedError):
         return ""

@@ -182,7 +182,11 @@ class _Pages:
                         if str(one["group"]).startswith("latest") and one["value"] is not None:
                             labels = {"model": digest, "report": name, "metric": one["name"], "group": one["group"]}
                             told = ",".join(f"{key}={json.dumps(value)}" for key, value in labels.items())
-                            lines.append(f"claimed_med_monitor{{{told}}} {one['value']:.6g}")
+                            lines += [
+                                f"claimed_med_monitor{end}{{{told}}} {one[key]:.6g}"
+                                for key, end in (("value", ""), ("low", "_low"), ("high", "_high"))
+                                if one.get(key) is not None
+                            ]
             return "\n".join(lines) + "\n"
 
         return PlainTextResponse(await run_in_threadpool(made), media_type="text/plain; version=0.0.4")

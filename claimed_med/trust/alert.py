@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -107,25 +108,34 @@ class Told:
 
 
 def rules(limits: Policy) -> str:
-    """The limits as Prometheus alerting rules over the metrics of `claimed-med monitor serve`.
+    """The limits as Prometheus alerting rules over the metrics of `claimed-med monitor serve`; a missing figure alerts.
 
     Source:
         Prometheus documentation, Alerting rules.
     """
     lines = ["groups:", f"- name: {json.dumps(limits.name)}", "  rules:"]
     for number, one in enumerate(limits.require, 1):
-        value = f'claimed_med_monitor{{report="{one.report}",metric="{one.metric}",group="{one.group}"}}'
-        value = f"abs({value})" if one.magnitude else value
+        name = "claimed_med_monitor" if one.bound == "value" else f"claimed_med_monitor_{one.bound}"
+        figure = f'{name}{{report="{one.report}",metric="{one.metric}",group{_matcher(one.group)}}}'
+        value = f"abs({figure})" if one.magnitude else figure
         broken = {">=": "<", ">": "<=", "<=": ">", "<": ">=", "==": "!="}[one.comparison]
         lines += [
             f"  - alert: claimed_med_{number}_{one.metric}",
-            f"    expr: {json.dumps(f'{value} {broken} {one.limit:g}')}",
+            f"    expr: {json.dumps(f'{value} {broken} {one.limit:g} or absent({figure})')}",
             "    labels:",
             "      severity: warning",
             "    annotations:",
             f"      summary: {json.dumps(one.why or str(one))}",
         ]
     return "\n".join(lines) + "\n"
+
+
+def _matcher(group: str) -> str:
+    """How PromQL asks for a group; `sex=*` is every group of the attribute."""
+    if not group.endswith("=*"):
+        return f"={json.dumps(group)}"
+    start = re.sub(r"([^\w =&])", r"\\\1", group.removesuffix("*"))
+    return f"=~{json.dumps(start + '.+')}"
 
 
 def _causes(requirement: str, reports: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:

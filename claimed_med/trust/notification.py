@@ -90,17 +90,25 @@ def post(url: str, content: dict[str, Any]) -> None:
     if token := from_environment(TOKEN).decode():
         request.add_header("Authorization", f"Bearer {token}")
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S):  # noqa: S310 - checked above
+        with urllib.request.build_opener(_Stays).open(request, timeout=_TIMEOUT_S):
             pass
     except (urllib.error.URLError, OSError) as error:
         got = f"HTTP status {error.code}" if isinstance(error, urllib.error.HTTPError) else type(error).__name__
         raise OutputError(_WHERE, "the webhook does not take the message", got=got) from None
 
 
+class _Stays(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect: it would take the token to another host, and lose the message."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Refuse; urllib then raises the status as an error."""
+
+
 def _hand_over(connection: smtplib.SMTP, message: EmailMessage) -> None:
     if user := from_environment(USER).decode():
         connection.login(user, from_environment(PASSWORD).decode())
-    connection.send_message(message)
+    if refused := connection.send_message(message):
+        raise OutputError(_WHERE, "the mail server refuses some recipients", got=f"{len(refused)} of them")
 
 
 def _reason(error: Exception) -> str:

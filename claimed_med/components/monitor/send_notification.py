@@ -78,7 +78,7 @@ def send_notification(
             notification.mail(mail_server, mail_from, people, subject, text)
         if webhook:
             notification.post(webhook, {"model": model, "text": text, "alerts": [asdict(one) for one in news]})
-    if memory:
+    if memory and (mail_server or webhook):
         memory.remember(model, alerts)
     receipt = {
         "kind": "notification",

@@ -100,3 +100,46 @@ def test_addresses_that_would_give_something_away_are_refused(tmp_path):
         cm.send_notification(*reports(), webhook="http://elsewhere.example/hook")
     with pytest.raises(ContractError, match="sender"):
         told("smtp://localhost:25", tmp_path, *reports(), mail_to="")
+
+
+def test_a_webhook_that_sends_us_elsewhere_gets_us_nowhere(tmp_path, monkeypatch):
+    asked = []
+
+    class Hook(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.send_response(302)
+            self.send_header("Location", f"http://127.0.0.1:{self.server.server_port}/elsewhere")
+            self.end_headers()
+
+        def do_GET(self):
+            asked.append(self.headers["Authorization"])
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    monkeypatch.setenv("CLAIMED_MED_WEBHOOK_TOKEN", "a token of the webhook")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hook) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(OutputError, match="HTTP status 302"):
+            told("", tmp_path, *reports(), webhook=f"http://127.0.0.1:{server.server_port}/")
+        server.shutdown()
+    assert asked == []
+
+
+def test_what_nobody_was_told_is_not_remembered_as_told(mailbox, tmp_path):
+    address, mails = mailbox
+    told("", tmp_path, *reports())
+    told(address, tmp_path, *reports())
+    assert len(mails) == 1
+
+
+def test_rules_ask_for_every_group_for_ends_of_intervals_and_for_missing_figures():
+    from claimed_med.trust import alert
+    from claimed_med.trust.policy import Policy, Requirement
+
+    limit = Requirement("bias", "equal_opportunity", ">=", -0.1, group="sex=*", bound="low")
+    text = alert.rules(Policy("p", (limit,)))
+    asked = 'claimed_med_monitor_low{report=\\"bias\\",metric=\\"equal_opportunity\\",group=~\\"sex=.+\\"}'
+    assert f'expr: "{asked} < -0.1 or absent({asked})"' in text

@@ -21,7 +21,7 @@ def main(words: Sequence[str]) -> int:
     """Run one command; the exit code.
 
     Raises:
-        ContractError: It would listen beyond this machine without a token.
+        ContractError: It would listen beyond this machine without a token, or without TLS.
         InputError: Record or reference cannot be read.
     """
     given = parser().parse_args(list(words))
@@ -34,6 +34,9 @@ def main(words: Sequence[str]) -> int:
     token = from_environment(TOKEN).decode()
     if given.host not in _HERE and not token:
         raise ContractError("monitor", "listens beyond this machine without a token", do=f"set {TOKEN} or {TOKEN}_FILE")
+    if given.host not in _HERE and not given.cert and not given.behind_tls_proxy:
+        do = "give --cert and --key, or say --behind-tls-proxy"
+        raise ContractError("monitor", "listens beyond this machine without TLS", do=do)
     watch = Watch(
         given.record, dict(_reference(one) for one in given.reference), given.window,
         tuple(given.attribute or ("sex", "age_band")), given.limits, tuple(given.pictures), given.last_cases,
@@ -68,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--port", type=int, default=8090, help="default: %(default)s")
     serve.add_argument("--cert", default=None, metavar="FILE", help="certificate, PEM: serve over TLS")
     serve.add_argument("--key", default=None, metavar="FILE", help="its key, PEM")
+    serve.add_argument("--behind-tls-proxy", action="store_true", help="a proxy in front ends TLS")
     return made
 
 

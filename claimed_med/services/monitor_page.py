@@ -22,6 +22,7 @@ from starlette.staticfiles import StaticFiles
 
 from claimed_med.services import monitor_chart as charts
 from claimed_med.services.monitor_data import Monitor, Watched
+from claimed_med.services.serve_options import is_loopback
 from claimed_med.trust.metric import shown
 
 _PAGES = Path(__file__).parent / "pages"
@@ -69,6 +70,8 @@ class _Guard(BaseHTTPMiddleware):
         if self.token and not self._knows(request.headers.get("Authorization", "")):
             asked = {"WWW-Authenticate": 'Basic realm="claimed_med monitor", charset="UTF-8"'}
             return PlainTextResponse("a token is needed\n", 401, asked)
+        if not self.token and not is_loopback(request.url.hostname or ""):  # a foreign page turned its name to us
+            return PlainTextResponse("the request names another host\n", 403)
         response = await call_next(request)
         response.headers["Content-Security-Policy"] = _POLICY
         response.headers["X-Content-Type-Options"] = "nosniff"

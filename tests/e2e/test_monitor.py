@@ -165,7 +165,12 @@ def test_beyond_this_machine_a_token_is_needed(tmp_path, monkeypatch):
     monkeypatch.delenv(monitor_cli.TOKEN, raising=False)
     with pytest.raises(ContractError, match="without a token"):
         monitor_cli.main(["serve", str(record), "--host", "0.0.0.0"])  # noqa: S104
+    with watching(str(record)) as address:
+        assert fetched(address, {"Host": "evil.example"})[0] == 403, "a page that turned its name to this machine"
+        assert fetched(address)[0] == 200
     monkeypatch.setenv(monitor_cli.TOKEN, "open sesame")
+    with pytest.raises(ContractError, match="without TLS"):
+        monitor_cli.main(["serve", str(record), "--host", "0.0.0.0"])  # noqa: S104
     with watching(str(record)) as address:
         assert fetched(address)[0] == 401
         assert fetched(address, {"Authorization": "Bearer wrong"})[0] == 401

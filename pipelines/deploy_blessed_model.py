@@ -31,6 +31,8 @@ def deploy_blessed_model(
     namespace: str = "default",
     container_image: str = "claimed-med/serve",
     token_secret: str = "claimed-med-tokens",  # noqa: S107 - the name of a Secret
+    project_secret: str = "",
+    database_secret: str = "",
     canary_percent: int = 100,
     min_replicas: int = 1,
     n_gpus: int = 0,
@@ -48,6 +50,9 @@ def deploy_blessed_model(
         namespace: Of the cluster.
         container_image: With the extras torch and serve.
         token_secret: Secret whose key `tokens` holds lines NAME:TOKEN.
+        project_secret: Secret with CLAIMED_MED_SECRET. Without it every pod hashes identifiers in its own way:
+            truth never finds its prediction.
+        database_secret: Secret whose key `url` names the PostgreSQL of the record; without it a volume of the pod.
         canary_percent: Share of the requests that go to this model; 100 for all.
         min_replicas: 0 scales to zero.
         n_gpus: GPUs a pod.
@@ -65,6 +70,8 @@ def deploy_blessed_model(
         namespace=namespace,
         container_image=container_image,
         token_secret=token_secret,
+        project_secret=project_secret,
+        database_secret=database_secret,
         canary_percent=canary_percent,
         min_replicas=min_replicas,
         n_gpus=n_gpus,

@@ -206,7 +206,7 @@ def arguments(service: Service) -> list[str]:
     log = "$(CLAIMED_MED_DATABASE_URL)" if service.database_secret else f"{STATE}/predictions.sqlite"
     words = [MODELS, "--name", service.name, "--host", "0.0.0.0", "--behind-tls-proxy", "--open-metrics"]  # noqa: S104 - of the pod; others are kept out by the policy
     words += ["--http-port", str(HTTP_PORT), "--grpc-port", str(GRPC_PORT), "--token-file", f"{TOKENS}/tokens"]
-    words += ["--log", log, "--work", f"{STATE}/work"]
+    words += ["--log", log, "--work", f"{STATE}/work", "--expect", service.bundle_digest]
     for one in service.archives:
         words += ["--allow-origin", one]
     return [*words, *(["--override", service.override] if service.override else [])]

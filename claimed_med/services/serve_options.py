@@ -43,6 +43,7 @@ class Options:
         canary_decision: Decision on that.
         canary_percent: Share of the inputs that it answers.
         override: Why an unblessed model is served; '' for not at all.
+        expect: Digest that the stable bundle must have; '' for any.
         name: Of the model.
         host: Address to listen on.
         http_port: 0 for any.
@@ -73,6 +74,7 @@ class Options:
     canary_decision: Path | None = None
     canary_percent: int = 0
     override: str = ""
+    expect: str = ""
     name: str = "model"
     host: str = "127.0.0.1"
     http_port: int = 8080
@@ -126,6 +128,7 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     made.add_argument("bundle", type=Path, metavar="BUNDLE", help="model bundle, or servable folder of package-model")
     made.add_argument("--decision", type=Path, metavar="FOLDER", help="decision on it (default: the one of the folder)")
+    made.add_argument("--expect", default="", metavar="SHA256", help="serve this bundle only, at SIGHUP too")
     made.add_argument("--override", default="", metavar="WHY", help="serve without a blessing; recorded everywhere")
     made.add_argument("--name", default="model", metavar="NAME", help="of the model (default: %(default)s)")
     canary = made.add_argument_group("canary (SIGHUP takes over what the paths hold then)")
@@ -200,6 +203,7 @@ def parse(words: Sequence[str]) -> Options:
         canary_decision=given.canary_decision,
         canary_percent=given.canary_percent if given.canary else 0,
         override=given.override,
+        expect=given.expect,
         name=given.name,
         host=given.host,
         http_port=given.http_port,

@@ -173,7 +173,7 @@ class Server(ModelServer):
     def _load(self) -> Models:
         options = self.options
         assert options.work is not None  # noqa: S101 - made by main
-        source = Source(options.bundle, options.decision, options.override)
+        source = Source(options.bundle, options.decision, options.override, options.expect)
         stable = load(source, options.name, "stable", self.lane, options.work)
         canary = None
         if options.canary is not None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from claimed_med.blessing import Blessing, require
+from claimed_med.errors import RefusedError
 from claimed_med.handles import Decision
 
 SERVABLE, BUNDLE, DECISION = "servable.json", "bundle", "decision"
@@ -19,11 +20,13 @@ class Source:
         place: Bundle, or servable folder of package-model.
         decision: Decision on it; None for the one of the servable folder.
         override: Why it is served without a blessing; ''.
+        expected: Digest that the bundle must have, blessed or not; '' for any.
     """
 
     place: Path
     decision: Path | None = None
     override: str = ""
+    expected: str = ""
 
     @property
     def is_servable(self) -> bool:
@@ -43,8 +46,16 @@ class Source:
             digest: Payload digest of what is to be served.
 
         Raises:
-            RefusedError: It is not blessed, and there is no override.
+            RefusedError: It is another than the expected one, or not blessed, and there is no override.
         """
+        if self.expected and digest != self.expected:
+            raise RefusedError(
+                where,
+                "the bundle is another than the one that is expected here",
+                got=digest[:12],
+                allowed=self.expected[:12],
+                do="deploy it anew, or put the expected one back",
+            )
         decision = self.decision or (self.place / DECISION if self.is_servable else None)
         content = Decision(decision).load() if decision is not None and decision.exists() else None
         return require(where, content, {digest}, override=self.override)

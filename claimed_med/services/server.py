@@ -63,12 +63,13 @@ def _refuse_early(options: Options) -> None:
     from claimed_med.services.serve_error import WHERE
     from claimed_med.services.serve_source import Source
 
-    for place, decision in ((options.bundle, options.decision), (options.canary, options.canary_decision)):
-        if place is not None:
-            source = Source(place, decision, options.override)
-            if not (source.bundle / "bundle.json").is_file():
-                raise InputError(WHERE, "the folder holds no bundle.json", do="give the output of train-classifier")
-            source.blessing(WHERE, folder_digest(source.bundle))
+    sources = [Source(options.bundle, options.decision, options.override, options.expect)]
+    if options.canary is not None:
+        sources.append(Source(options.canary, options.canary_decision, options.override))
+    for source in sources:
+        if not (source.bundle / "bundle.json").is_file():
+            raise InputError(WHERE, "the folder holds no bundle.json", do="give the output of train-classifier")
+        source.blessing(WHERE, folder_digest(source.bundle))
 
 
 def _threads(bundle: Path) -> int:

@@ -419,6 +419,7 @@ def test_only_what_is_blessed_is_served(model, other, tmp_path):
         (bundle, ("--decision", str(refusal))),
         (bundle, ("--decision", str(other[1]))),
         (altered, ("--decision", str(decision))),
+        (bundle, ("--override", "night shift", "--expect", folder_digest(other[0]))),
     ):
         code, text = refused(place, tmp_path / "s", *words)
         assert code == 6, text

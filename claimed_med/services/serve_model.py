@@ -199,7 +199,6 @@ def load(source: Source, name: str, variant: str, lane: Lane, work: Path) -> Ser
         raise ModelError(
             WHERE, "the bundle cannot be run", got=type(error).__name__, do="train or fetch it again"
         ) from None
-    served.publish(1)
     return served
 
 

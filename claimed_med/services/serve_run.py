@@ -118,6 +118,8 @@ class Server(ModelServer):
         n_workers = 1 if device().type != "cpu" else max(1, n_cores() // n_threads)
         self.lane = Lane(n_threads, options.max_batch, options.max_waiting, n_workers)
         self.tensors = Tensors(options.name, self._load(), self.recorder, options.max_voxels)
+        for one in self.tensors.models.every():
+            one.publish(1)
         self.pool = ThreadPoolExecutor(options.n_dicom, thread_name_prefix="claimed-med-dicom")
         self.dataplane = Health(self.registered_models, self.door)
         self.register_model(self.tensors)
@@ -176,10 +178,16 @@ class Server(ModelServer):
         source = Source(options.bundle, options.decision, options.override, options.expect)
         stable = load(source, options.name, "stable", self.lane, options.work)
         canary = None
-        if options.canary is not None:
-            other = Source(options.canary, options.canary_decision, options.override)
-            canary = load(other, options.name, "canary", self.lane, options.work)
-        return Models(stable, canary, options.canary_percent)
+        try:
+            if options.canary is not None:
+                other = Source(options.canary, options.canary_decision, options.override)
+                canary = load(other, options.name, "canary", self.lane, options.work)
+            return Models(stable, canary, options.canary_percent)
+        except BaseException:
+            for one in (stable, canary):
+                if one is not None:
+                    one.close()
+            raise
 
     def _on_hangup(self) -> None:
         task = asyncio.get_running_loop().create_task(self._take_over())
@@ -190,10 +198,11 @@ class Server(ModelServer):
         """Read tokens and models again; what cannot be served changes nothing."""
         before = self.tensors.models
         try:
-            if self.options.token_file is not None:
-                self.door.tokens = read_tokens(self.options.token_file)
+            path = self.options.token_file
+            tokens = read_tokens(path) if path is not None else self.door.tokens
+            models = await asyncio.to_thread(self._load)
             self.audit.reopen()
-            self.tensors.models = await asyncio.to_thread(self._load)
+            self.door.tokens, self.tensors.models = tokens, models
         except Exception as error:  # noqa: BLE001 - the server goes on with what it has
             serve_metrics.SWAPS.labels("refused").inc()
             self.audit.write("swap", {"outcome": "refused", "text": str(understood(error))})

@@ -11,7 +11,6 @@ import math
 import shutil
 import tempfile
 import time
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,21 +18,19 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pydicom.filereader import read_file_meta_info
-from pydicom.uid import DeflatedExplicitVRLittleEndian
-
 from claimed_med.dicom.header import NotReadable, open_instance, whole
 from claimed_med.dicom.scan import VolumeEntry, scan
 from claimed_med.dicom.web import Archive, Patience, is_uid, require_all
 from claimed_med.dicom.web_multipart import CHUNK, NotMultipart, boundary_of, parts
 from claimed_med.dicom.web_transport import TooMuch
-from claimed_med.errors import ClaimedMedError, ContractError, InputError, OutputError, name_of
+from claimed_med.errors import ClaimedMedError, ContractError, InputError, OutputError
 from claimed_med.handles import DicomSeries
 from claimed_med.payload import LINEAGE
 from claimed_med.prediction_log import Prediction
 from claimed_med.secret import keyed_hash
 from claimed_med.services.serve_case import ATTRIBUTES, described, features, figures
 from claimed_med.services.serve_error import WHERE, ArchiveFailed, Forbidden, NotTaken, TooLarge
+from claimed_med.services.serve_inflate import check_inflated
 from claimed_med.services.serve_job import Job, current
 from claimed_med.services.serve_kept import Kept
 from claimed_med.services.serve_model import Models, Served
@@ -164,11 +161,9 @@ class Dicom:
         """Hold deflated files against the limit, before anything inflates them.
 
         Raises:
-            TooLarge: One grows beyond what is taken.
+            TooLarge: Together they grow beyond what is taken.
         """
-        for path in folder.iterdir():
-            if _is_deflated(path):
-                _check_inflated(path, self._options.max_upload)
+        check_inflated(folder.iterdir(), self._options.max_upload)
 
     def listed(self, folder: Path) -> Sequence[VolumeEntry]:
         """The volumes of a folder, by their headers, held against the limit before pixels are decoded.
@@ -359,26 +354,3 @@ def _series_of(path: Path) -> str:
         return str(open_instance(path).dataset.get("SeriesInstanceUID", ""))
     except NotReadable:
         return ""
-
-
-def _is_deflated(path: Path) -> bool:
-    try:
-        return bool(read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian)
-    except Exception:  # noqa: BLE001 - damaged files fail in every way, and are found damaged later
-        return False
-
-
-def _check_inflated(path: Path, most: int) -> None:
-    """Refuse a deflated file that grows beyond the limit; nothing of what is inflated is kept."""
-    data = path.read_bytes()
-    start = data.find(b"DICM")
-    length = int.from_bytes(data[start + 12 : start + 16], "little") if start >= 0 else 0
-    inflater, total, rest = zlib.decompressobj(-zlib.MAX_WBITS), 0, data[start + 16 + length :]
-    try:
-        while rest and total <= most and not inflater.eof:
-            total += len(inflater.decompress(rest, CHUNK))
-            rest = inflater.unconsumed_tail
-    except zlib.error:
-        raise InputError(WHERE, "a deflated file is damaged", got=name_of(path)) from None
-    if total > most:
-        raise TooLarge(WHERE, "a deflated file is larger than is taken", allowed=f"{most >> 20} MiB")

@@ -98,7 +98,7 @@ class Face:
             return await self._dicom(request, _asked(content), method)
         served = self.tensors.models.stable
         chosen = method_for(served, method)
-        images = self.tensors.images_of(content)
+        images = self.tensors.images_of(content, served)
         found = [await self._in_pool(request, partial(explain_image, served, one, chosen)) for one in images]
         rows = [{"score": one.score, "attribution": one.maps[chosen]} for one in found]
         answer = {

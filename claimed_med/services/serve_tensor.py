@@ -115,28 +115,30 @@ class Tensors(kserve.Model):
             **found.about(),
         }
 
-    def images_of(self, payload: Any) -> Floats:
-        """The prepared images of a V1 body.
+    def images_of(self, payload: Any, served: Served) -> Floats:
+        """The prepared images of a V1 body, for a model.
 
         Raises:
             ContractError: There are none, or of another shape.
         """
-        return self._checked(_array(payload))
+        return self._checked(_array(payload), served)
 
-    async def answer(self, images: Floats) -> Answer:
+    async def answer(self, images: Floats, served: Served | None = None) -> Answer:
         """Classify prepared images.
 
         Args:
             images: Shape (n, channel, *spatial), float32 in [0, 1].
+            served: The model that prepared them; by default the one for these images.
 
         Raises:
             ContractError: Another shape.
             InputError: NaN or infinite values.
         """
-        job = _job()
-        images = self._checked(images)
-        digest = digest_of(images) if self.models.canary is not None else ""
-        served = self.models.of(digest)
+        job, models = _job(), self.models
+        images, digest = self._checked(images, served or models.stable), ""
+        if served is None:
+            digest = digest_of(images) if models.canary is not None else ""
+            served = models.of(digest)
         job.told |= {"variant": served.variant, "model_digest": served.digest, "n_images": len(images)}
         return cast("Answer", await within(self._answered(job, served, digest, images), job))
 
@@ -189,16 +191,16 @@ class Tensors(kserve.Model):
     async def _label(self, given: Input) -> tuple[Outputs, dict[str, str]]:
         """Segment a volume that comes as numbers, or classify an image that is not prepared."""
         job = _job()
-        pixels = given.array().astype(np.float32, copy=False)
-        spacing = _spacing(given.parameters, self.models.stable.bundle.dims)
+        pixels = np.require(given.array(), np.float32, ["C", "W"])  # a message cannot be written to; transforms may
         if pixels.size > self._max_voxels:
             raise TooLarge(WHERE, "the volume is larger than is taken", got=pixels.size, allowed=str(self._max_voxels))
         digest = digest_of(pixels)
-        served = self.models.of(digest)
+        served = self.models.of(digest)  # once: what prepares is what answers
         bundle = served.bundle
+        spacing = _spacing(given.parameters, bundle.dims)
         if bundle.task == "classification":
             image = await within(asyncio.to_thread(bundle.prepare, pixels, spacing), job)
-            return _classified(await self.answer(image[None]))
+            return _classified(await self.answer(image[None], served))
         job.told |= {"variant": served.variant, "model_digest": served.digest, "n_images": 1}
         if pixels.ndim != bundle.dims:
             raise InputError(WHERE, "the volume has another number of axes", got=pixels.ndim, allowed=str(bundle.dims))
@@ -209,8 +211,8 @@ class Tensors(kserve.Model):
         about = {"model_digest": served.digest, "variant": served.variant, "prediction_ids": row.prediction_id}
         return {LABELS: ("UINT8", labels)}, about
 
-    def _checked(self, images: Floats) -> Floats:
-        bundle = self.models.stable.bundle
+    def _checked(self, images: Floats, served: Served) -> Floats:
+        bundle = served.bundle
         if bundle.task != "classification":
             raise ContractError(WHERE, "this model takes volumes", allowed=f"input {PIXELS}, or DICOM")
         shape = (bundle.n_channels, *size_of(bundle.recipe))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import contextmanager
+
+import numpy as np
 
 from claimed_med.blessing import NONE, Blessing
 from claimed_med.handles import ModelBundle
@@ -13,7 +16,8 @@ from claimed_med.services.serve_job import Job
 from claimed_med.services.serve_lane import Lane
 from claimed_med.services.serve_model import LaneBundle, Models, Served
 from claimed_med.services.serve_record import Recorder
-from claimed_med.services.serve_tensor import Tensors
+from claimed_med.services.serve_tensor import PIXELS, Tensors, digest_of
+from claimed_med.services.serve_v2 import Input, Request
 from claimed_med.testing.serving import classifier, prepared
 
 
@@ -44,3 +48,63 @@ def test_a_model_that_is_faster_than_its_caller_is_answered_and_recorded(tmp_pat
     assert found.probabilities.tolist() == handle.load().probabilities(prepared(0)).tolist()
     lane.close()
     recorder.close()
+
+
+@contextmanager
+def _two(tmp_path, percent):
+    """A stable model and a canary that differ in weights; both with a lane, and a record."""
+    lane, log = Lane(1, 1, 8), PredictionLog(str(tmp_path / "predictions.sqlite"))
+    recorder, made = Recorder(log), []
+    for seed, variant in enumerate(("stable", "canary")):
+        handle = ModelBundle(classifier(tmp_path / variant, seed=seed))
+        bundle = LaneBundle.over(handle.load(), lane)
+        made.append(Served("model", variant, tmp_path, bundle, handle, None, Blessing(NONE, override="a test")))
+    yield Tensors("model", Models(*made, percent), recorder, 1 << 20), log
+    lane.close()
+    recorder.close()
+
+
+def _ask(tensors, pixels):
+    job = Job("v2", time.monotonic() + 60)
+
+    async def ask():
+        serve_job.current.set(job)
+        given = Input(PIXELS, "FP32", pixels.shape, pixels.tobytes())
+        return await asyncio.wait_for(tensors.infer(Request("", {PIXELS: given})), 60)
+
+    return (*asyncio.run(ask()), job)
+
+
+def test_with_a_canary_the_model_that_prepares_an_image_is_the_one_that_scores_it(tmp_path):
+    with _two(tmp_path, 50) as (tensors, log):
+        models, variants, n_others = tensors.models, set(), 0
+        for seed in range(12):
+            pixels = np.random.default_rng(seed).random((70, 80), dtype=np.float32)
+            expected = models.of(digest_of(pixels))
+            outputs, about, job = _ask(tensors, pixels)
+            image = expected.bundle.prepare(pixels, (1.0, 1.0))[None]
+            assert about["variant"] == expected.variant == job.told["variant"]
+            assert about["model_digest"] == expected.digest
+            np.testing.assert_allclose(outputs["probabilities"][1], expected.bundle.probabilities(image), atol=1e-5)
+            variants.add(expected.variant)
+            n_others += models.of(digest_of(image)) is not expected
+        assert variants == {"stable", "canary"}
+        assert n_others  # the prepared image alone would have gone to the other one
+        assert [one.variant for one in log.read()].count("canary") in range(1, 12)
+
+
+def test_a_swap_between_preparing_and_scoring_changes_nothing_for_that_request(tmp_path):
+    with _two(tmp_path, 0) as (tensors, _):
+        before = tensors.models
+        old, new = before.stable.bundle, before.canary
+        plain = old.prepare
+
+        def prepare(pixels, spacing):
+            image = plain(pixels, spacing)
+            tensors.models = Models(new)
+            return image
+
+        old.prepare = prepare
+        _, about, _ = _ask(tensors, np.random.default_rng(0).random((70, 80), dtype=np.float32))
+        assert tensors.models.stable is new
+        assert about["model_digest"] == before.stable.digest != new.digest

@@ -112,7 +112,7 @@ class Door:
         count, times = serve_metrics.answers(job.route, status, str(job.told.get("variant", "")))
         count.inc()
         times.observe(seconds)
-        head = {"request_id": job.request_id, "caller": job.caller, "route": job.route, "status": status}
+        head = {"request_id": job.written_id, "caller": job.caller, "route": job.route, "status": status}
         self.audit.write("request", {**head, "seconds": round(seconds, 4), **job.told})
 
     async def drain(self) -> None:

@@ -44,7 +44,7 @@ class Prediction:
 
     Attributes:
         prediction_id: Unique; the server's answer names it. In the order of the times, which keeps an index small.
-        request_id: Of the request; one request may hold several inputs.
+        request_id: Of the request, a UUID or a keyed hash; one request may hold several inputs.
         at: When it was answered [s since 1970, UTC].
         outcome: `answered`, or `refused` (data quality: the input could not be used).
         reason: Error class and names of findings of a refusal, such as `InputError MissingSlice`; '' otherwise.

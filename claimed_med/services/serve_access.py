@@ -19,6 +19,7 @@ from claimed_med.services.serve_error import (
     Busy,
     Cancelled,
     Draining,
+    Expired,
     Forbidden,
     NoToken,
     NotTaken,
@@ -79,11 +80,8 @@ class Door:
             raise NoToken(WHERE, "no token, or an unknown one", do="send Authorization: Bearer TOKEN")
         return found[0]
 
-    def enter(self, size: int = 0) -> None:
+    def enter(self) -> None:
         """Let one in.
-
-        Args:
-            size: Bytes of memory that its body will take; 0 for a body that goes to the disk.
 
         Raises:
             Draining: The server stops.
@@ -93,16 +91,22 @@ class Door:
             raise Draining(WHERE, "the server stops", do="ask another one")
         if self.n_inside >= self.most_inside:
             raise Busy(WHERE, "the queue is full", got=f"{self.n_inside} requests", do="try again later")
-        if size and self.n_bytes and self.n_bytes + size > BODIES * self.options.max_upload:
-            raise Busy(WHERE, "the bodies of other requests fill the memory", do="try again later")
         self.n_inside += 1
-        self.n_bytes += size
         serve_metrics.IN_FLIGHT.set(self.n_inside)
 
-    def leave(self, job: Job, status: int, size: int = 0) -> None:
-        """Let one out, and write the line about it; arguments as of `enter` and `note`."""
+    def hold(self, size: int) -> None:
+        """Count bytes of a body that came into memory, not those that somebody claims to send.
+
+        Raises:
+            Busy: There is no room for them.
+        """
+        if self.n_bytes + size > BODIES * self.options.max_upload:
+            raise Busy(WHERE, "the bodies of other requests fill the memory", do="try again later")
+        self.n_bytes += size
+
+    def leave(self, job: Job, status: int) -> None:
+        """Let one out, and write the line about it; arguments as of `note`."""
         self.n_inside -= 1
-        self.n_bytes -= size
         serve_metrics.IN_FLIGHT.set(self.n_inside)
         self.note(job, status)
 
@@ -112,7 +116,7 @@ class Door:
         count, times = serve_metrics.answers(job.route, status, str(job.told.get("variant", "")))
         count.inc()
         times.observe(seconds)
-        head = {"request_id": job.request_id, "caller": job.caller, "route": job.route, "status": status}
+        head = {"request_id": job.written_id, "caller": job.caller, "route": job.route, "status": status}
         self.audit.write("request", {**head, "seconds": round(seconds, 4), **job.told})
 
     async def drain(self) -> None:
@@ -148,21 +152,21 @@ class Guard:
         deadline = time.monotonic() + _seconds(headers, options.deadline_s)
         job = Job(_route(scope["path"], headers), deadline, serve_job.request_id(headers.get("x-request-id", "")))
         answer = _Answer(send, job)
-        inside, size = False, 0
+        inside, body = False, Body(receive, job, self.door)
         try:
             self._check(scope, headers, job)
             if scope["method"] == "POST":
-                size = 0 if job.route == "dicom" else int(headers.get("content-length", options.max_upload))
-                self.door.enter(size)
+                self.door.enter()
                 inside = True
             serve_job.current.set(job)
             with span(f"{scope['method']} {job.route}", headers, route=job.route):
-                await self.app(scope, self._limited(receive), answer.send)
+                await self.app(scope, body.receive, answer.send)
         except Exception as error:  # noqa: BLE001 - every error gets an answer, and none a foreign text
             await answer.refuse(understood(error))
         finally:
+            self.door.n_bytes -= body.n_held
             if inside:
-                self.door.leave(job, answer.status, size)
+                self.door.leave(job, answer.status)
             elif scope["path"] != "/metrics" or answer.status != 200:
                 self.door.note(job, answer.status)
 
@@ -179,18 +183,45 @@ class Guard:
         if not length.isdecimal() or int(length) > options.max_upload:
             raise _too_large(options.max_upload)
 
-    def _limited(self, receive: Receive) -> Receive:
-        most, taken = self.door.options.max_upload, 0
 
-        async def limited() -> dict[str, Any]:
-            nonlocal taken
-            message = await receive()
-            taken += len(message.get("body", b""))
-            if taken > most:
-                raise _too_large(most)
-            return message
+class Body:
+    """The body of a request as it comes: no more than is taken, and no longer than the request may last.
 
-        return limited
+    Args:
+        receive: Of the connection.
+        job: The request.
+        door: Counts what is in memory; bodies of DICOM go to the disk.
+    """
+
+    def __init__(self, receive: Receive, job: Job, door: Door) -> None:
+        self._receive, self._job, self._door = receive, job, door
+        self._keeps, self._is_whole = job.route != "dicom", False
+        self.n_taken = self.n_held = 0
+
+    async def receive(self) -> dict[str, Any]:
+        """The next message; once the body is whole, that is the end of the connection, whenever it comes.
+
+        Raises:
+            Expired: The deadline passed before the body was whole.
+            TooLarge: More came than is taken.
+            Busy: The bodies of others fill the memory.
+        """
+        if self._is_whole:
+            return await self._receive()
+        try:
+            async with asyncio.timeout(max(0.0, self._job.left_s)):
+                message = await self._receive()
+        except TimeoutError:
+            raise Expired(WHERE, "the body did not come in time", do="allow more time, or send less") from None
+        size, most = len(message.get("body", b"")), self._door.options.max_upload
+        self.n_taken += size
+        if self.n_taken > most:
+            raise _too_large(most)
+        if self._keeps and size:
+            self._door.hold(size)
+            self.n_held += size
+        self._is_whole = not message.get("more_body", False)
+        return message
 
 
 class _Answer:
@@ -219,7 +250,7 @@ class _Answer:
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         if isinstance(error, ServeError) and status in {429, 503}:
             headers.append((b"retry-after", b"1"))
-        if status in {401, 413, 415, 503}:
+        if status in {401, 413, 415, 503, 504}:
             headers.append((b"connection", b"close"))  # the rest of the body is never read
         if status == 401:
             headers.append((b"www-authenticate", b"Bearer"))

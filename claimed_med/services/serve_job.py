@@ -10,13 +10,16 @@ import time
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+from claimed_med.secret import keyed_hash
 from claimed_med.services import serve_metrics
 from claimed_med.services.serve_error import WHERE, Cancelled, Expired
 from claimed_med.services.serve_trace import span
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_UUID = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}", re.IGNORECASE)
 current: ContextVar[Job | None] = ContextVar("claimed_med_job", default=None)
 
 
@@ -32,7 +35,7 @@ class Job:
     Attributes:
         route: `v1`, `v2`, `grpc`, `dicom`, `explain`, or `other`.
         deadline: Of `time.monotonic()`.
-        request_id: From the caller where it is a plain word, else a new one.
+        request_id: From the caller where it is a plain word, else a new one; told to the caller, and to nobody else.
         caller: Name of the token, digest of the certificate, or `anonymous`.
         started: Of `time.monotonic()`.
         cancelled: Set when nobody waits any more.
@@ -48,6 +51,14 @@ class Job:
     cancelled: threading.Event = field(default_factory=threading.Event)
     told: dict[str, Any] = field(default_factory=dict)
     noted: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def written_id(self) -> str:
+        """The name of the request in audit and record: a UUID as it is, of any other word a keyed hash.
+
+        A caller may have made a word of an accession number or a name.
+        """
+        return self.request_id if _UUID.fullmatch(self.request_id) else keyed_hash("request", self.request_id)[:32]
 
     @property
     def left_s(self) -> float:
@@ -78,7 +89,7 @@ class Job:
 
 
 def request_id(given: str) -> str:
-    """The caller's name of a request where it can stand in a log, else a new one."""
+    """The caller's name of a request where it can stand in a header, else a new one."""
     return given if _ID.fullmatch(given) else new_id()
 
 

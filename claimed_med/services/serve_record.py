@@ -49,6 +49,7 @@ class Recorder:
             Done with the predictions when they are in the database; or holds a DiskFull, or what `make` raised.
         """
         future: Future[Rows] = Future()
+        future.set_running_or_notify_cancel()  # who gives up waiting cannot cancel it under the thread that writes
         with self._lock:
             self._waiting.append((make, future))
             if self._is_writing:

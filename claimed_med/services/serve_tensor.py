@@ -350,7 +350,7 @@ def _segmented(job: Job, served: Served, digest: str, labels: Any, spacing: Sequ
 def common(job: Job, served: Served) -> dict[str, Any]:
     """What every row of the record says of request and model."""
     return {
-        "request_id": job.request_id,
+        "request_id": job.written_id,
         "at": time.time(),
         "route": job.route,
         "model": served.name,

@@ -18,6 +18,7 @@ from scipy import stats
 Floats = npt.NDArray[np.float64]
 MISSING, TOO_FEW = "unknown", "too few"
 _N_BINS = 10
+_MARGIN = 1e-6  # relative: within it numbers are the same, as after a way through float32
 _MOST_ROWS = 500  # of the embedding test: its cost grows with the square
 
 
@@ -168,13 +169,23 @@ def _column(
 
 
 def _numeric(name: str, before: Floats, after: Floats) -> Test:
-    edges = np.unique(np.quantile(before, np.linspace(0, 1, _N_BINS + 1)[1:-1]))
-    counts = [
-        np.bincount(np.searchsorted(edges, one, side="right"), minlength=len(edges) + 1) for one in (before, after)
-    ]
+    edges = _edges(before)
+    counts = np.array([np.bincount(np.digitize(one, edges), minlength=len(edges) + 1) for one in (before, after)])
+    counts = counts[:, counts.any(axis=0)]
     found = stats.ks_2samp(before, after, method="asymp")
-    chance = psi_by_chance(len(edges) + 1, len(before), len(after))
+    chance = psi_by_chance(counts.shape[1], len(before), len(after))
     return Test(name, "numeric", "ks", float(found.statistic), float(found.pvalue), max(0.0, psi(*counts) - chance))
+
+
+def _edges(reference: Floats) -> Floats:
+    """Edges of bins: tenths of the reference; a bin each for what lies below it, beyond it, and for a heavy value."""
+    margin = _MARGIN * float(np.abs(reference).max())
+    values, counts = np.unique(reference, return_counts=True)
+    heavy = values[counts * _N_BINS >= len(reference)]
+    tenths = np.quantile(reference, np.linspace(0, 1, _N_BINS + 1)[1:-1])
+    tenths = tenths[(np.abs(tenths[:, None] - heavy) > margin).all(axis=1)]
+    ends = [values[0] - margin, np.nextafter(values[-1] + margin, np.inf)]
+    return np.unique(np.concatenate([ends, tenths, heavy - margin, np.nextafter(heavy + margin, np.inf)]))
 
 
 def _categorical(name: str, before: pd.Series, after: pd.Series, rules: Rules, generator: np.random.Generator) -> Test:

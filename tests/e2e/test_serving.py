@@ -23,6 +23,7 @@ import claimed_med as cm
 from claimed_med.dicom.web_multipart import boundary_of, parts
 from claimed_med.payload import folder_digest
 from claimed_med.prediction_log import PredictionLog
+from claimed_med.services.serve_job import Job
 from claimed_med.testing import phantoms, xrays
 from claimed_med.testing.models import decide
 from claimed_med.testing.serving import classifier, prepared, refused, segmenter, serving
@@ -30,6 +31,7 @@ from claimed_med.testing.serving import classifier, prepared, refused, segmenter
 TOKEN = "a-token-of-many-letters"  # noqa: S105 - of a test
 PLANTED = "PLANTEDSURNAME"
 WHY = "night shift, ticket 7"
+NAMED = "0f8fad5b-d9cb-469f-a165-70867728950e"  # a request, by a UUID
 
 
 @pytest.fixture(scope="module")
@@ -179,9 +181,9 @@ def test_a_series_that_cannot_be_used_keeps_no_other_out(server, images, tmp_pat
 
 
 def test_every_prediction_is_recorded_without_a_name(server, images):
-    told, _ = _parts(_predict(server, images[1].read_bytes(), **{"X-Request-Id": "recorded"}))
+    told, _ = _parts(_predict(server, images[1].read_bytes(), **{"X-Request-Id": "1.2.840.DOE.JANE"}))
     log = PredictionLog(str(server.log))
-    (row,) = [one for one in log.read() if one.request_id == "recorded"]
+    (row,) = [one for one in log.read() if one.request_id == Job("", 0.0, "1.2.840.DOE.JANE").written_id]
     log.close()
     assert row.prediction_id == told["predictions"][0]["prediction_id"]
     assert row.model_digest == told["predictions"][0]["model_digest"]
@@ -428,11 +430,11 @@ def test_only_what_is_blessed_is_served(model, other, tmp_path):
 
 def test_an_override_lands_in_lineage_record_and_audit(overridden, images):
     running, _ = overridden
-    told, _ = _parts(_predict(running, images[0].read_bytes(), **{"X-Request-Id": "overridden"}))
+    told, _ = _parts(_predict(running, images[0].read_bytes(), **{"X-Request-Id": NAMED}))
     (start,) = running.lines("start")
     (record,) = told["lineage"].values()
     log = PredictionLog(str(running.log))
-    (row,) = [one for one in log.read() if one.request_id == "overridden"]
+    (row,) = [one for one in log.read() if one.request_id == NAMED]
     log.close()
     assert record["units"][0]["statements"]["blessing_override"] == WHY
     assert start["models"][0]["blessing_override"] == row.override == WHY

@@ -27,6 +27,7 @@ from claimed_med.testing import xrays
 from claimed_med.testing.models import decide
 from claimed_med.testing.serving import classifier, prepared, serving
 
+NAMED = "0f8fad5b-d9cb-469f-a165-70867728950e"  # a request, by a UUID
 LIMITS = ("--max-upload-mib", "128", "--max-megavoxels", "40", "--deadline-s", "60")
 
 
@@ -218,11 +219,11 @@ def test_a_caller_that_goes_away_is_forgotten(server, strange):
     body = json.dumps({"url": f"http://127.0.0.1:{strange[0]['silent']}/studies/1.2"}).encode()
     with socket.create_connection(("127.0.0.1", server.http_port), timeout=30) as connection:
         head = "POST /v1/models/model:predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-        head += f"X-Request-Id: gone\r\nContent-Length: {len(body)}\r\n\r\n"
+        head += f"X-Request-Id: {NAMED}\r\nContent-Length: {len(body)}\r\n\r\n"
         connection.sendall(head.encode() + body)
         time.sleep(0.5)
     end = time.monotonic() + 60
-    while not (found := [one for one in server.lines("request") if one["request_id"] == "gone"]):
+    while not (found := [one for one in server.lines("request") if one["request_id"] == NAMED]):
         assert time.monotonic() < end
         time.sleep(0.1)
     assert found[0]["status"] == 499

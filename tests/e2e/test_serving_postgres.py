@@ -53,8 +53,8 @@ def rows(database):
 
 
 def test_predictions_are_written_and_read_with_every_figure(server, database, tmp_path):
-    answer = ask(server, 1, "written").json()
-    (row,) = [one for one in rows(database) if one.request_id == "written"]
+    answer = ask(server, 1, "ab" * 16).json()
+    (row,) = [one for one in rows(database) if one.request_id == "ab" * 16]
     assert row.prediction_id == answer["predictions"][0]["prediction_id"]
     assert row.score == answer["predictions"][0]["score"]
     assert row.probabilities == answer["predictions"][0]["probabilities"]

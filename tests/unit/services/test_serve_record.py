@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 
 import pytest
@@ -109,4 +110,23 @@ def test_one_that_cannot_be_made_keeps_no_other_out(log):
     bad, good = recorder.record(fail), recorder.record(lambda: [Prediction(at=1.0)])
     assert isinstance(bad.exception(30), ValueError)
     assert good.result(30)[0].at == 1.0
+    recorder.close()
+
+
+def test_who_gives_up_waiting_ends_no_recording(log):
+    recorder, held = Recorder(log), []
+    first = threading.Thread(target=lambda: held.append(recorder.record(lambda: [Prediction(at=0.0)])), daemon=True)
+    first.start()
+    assert log.begun.wait(30)
+    waiting = recorder.record(lambda: [Prediction(at=1.0)])
+
+    async def give_up():
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.wrap_future(waiting), 0.01)
+
+    asyncio.run(give_up())
+    log.go.set()
+    first.join(30)
+    assert waiting.result(30)[0].at == 1.0
+    assert recorder.record(lambda: [Prediction(at=2.0)]).result(30)
     recorder.close()

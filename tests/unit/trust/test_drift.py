@@ -67,6 +67,32 @@ def test_missing_values_that_become_frequent_are_a_drift():
     assert "age" in drifted(window)
 
 
+@pytest.mark.parametrize("sign", [1, -1], ids=["up", "down"])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (np.full(200, 120.0), np.full(100, 140.0)),
+        (np.full(200, 1.0), np.full(100, 5.0)),
+        (
+            np.minimum(np.arange(200) / 40, 1.0),
+            np.minimum(np.arange(100) / 20, 1.0) * np.where(np.arange(100) < 20, 1, 2),
+        ),
+        (np.where(np.arange(200) < 40, np.arange(200), 99.0), np.where(np.arange(100) < 20, np.arange(100), 60.0)),
+    ],
+    ids=["voltage", "thickness", "top-heavy", "heavy-moves-inside"],
+)
+def test_a_constant_or_heavy_value_that_moves_is_found(before, after, sign):
+    (one,) = drift.compare(pd.DataFrame({"x": sign * before}), pd.DataFrame({"x": sign * after}), ["x"], RULES)
+    assert one.drifted
+
+
+def test_a_constant_that_stays_is_no_drift_whatever_its_precision():
+    tables = [pd.DataFrame({"x": np.full(100, 0.1, dtype=kind)}) for kind in (np.float64, np.float32)]
+    for before, after in (tables, tables[::-1]):
+        (one,) = drift.compare(before, after, ["x"], RULES)
+        assert one.effect == 0.0
+
+
 def test_few_cases_are_too_few_and_no_drift():
     tests = drift.compare(REFERENCE, predictions.table(20, 8, Change(new_scanner=1.0)), COLUMNS, RULES)
     assert {one.note for one in tests} == {drift.TOO_FEW}

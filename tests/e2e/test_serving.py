@@ -26,6 +26,7 @@ from claimed_med.prediction_log import PredictionLog
 from claimed_med.services.serve_job import Job
 from claimed_med.testing import phantoms, xrays
 from claimed_med.testing.models import decide
+from claimed_med.testing.routing import wait_for
 from claimed_med.testing.serving import classifier, prepared, refused, segmenter, serving
 
 TOKEN = "a-token-of-many-letters"  # noqa: S105 - of a test
@@ -576,6 +577,9 @@ def test_client_certificates_are_asked_for_and_expire(model, tmp_path):
             assert _answers(running.grpc_port, credentials) is answers
         wanted = f"certificate-{_fingerprint(tmp_path / 'good.crt')}"
         _predict_as(running, "good", tmp_path)
+        wait_for(
+            lambda: {"grpc", "v1"} <= {one["route"] for one in running.lines("request")}
+        )  # written after the answer
         callers = {one["route"]: one["caller"] for one in running.lines("request") if one["status"] == 200}
         assert callers == {"grpc": wanted, "v1": wanted}
         assert "client" not in running.audit.read_text()

@@ -25,6 +25,7 @@ from claimed_med.dicom.web import Archive
 from claimed_med.prediction_log import PredictionLog
 from claimed_med.testing import xrays
 from claimed_med.testing.models import decide
+from claimed_med.testing.routing import wait_for
 from claimed_med.testing.serving import classifier, prepared, serving
 
 NAMED = "0f8fad5b-d9cb-469f-a165-70867728950e"  # a request, by a UUID
@@ -265,6 +266,7 @@ def test_too_little_memory_fails_one_request_only(server, image, tmp_path):
 
 
 def test_nothing_is_left_behind(server):
+    wait_for(lambda: not list((server.audit.parent / "work").rglob("request-*")))
     assert not list((server.audit.parent / "work").rglob("request-*"))
 
 

@@ -25,6 +25,7 @@ from claimed_med.services.incoming import Store
 from claimed_med.services.receiver import Receiver, ReceiverSettings
 from claimed_med.testing.orthanc import free_port
 from claimed_med.testing.phantoms import write_series
+from claimed_med.testing.routing import wait_for
 
 STORED = np.random.default_rng(0).integers(0, 900, (4, 64, 64)).astype(np.uint16)
 MR = "1.2.840.10008.5.1.4.1.1.4"
@@ -169,8 +170,13 @@ def test_logs_and_metrics_hold_no_word_of_the_header(receiving, raw, tmp_path, c
             peer.store(raw.command(MR, "1.2.3.4"), raw.data_set(MR, "1.2.3.4"))
             peer.store(raw.command(MR, "1.2.3.5"), raw.data_set(MR, "PLANTED"))
             peer.store(raw.command(MR, "PLANTED"), raw.data_set(MR, "1.2.3.5"))
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as answer:
-            metrics = answer.read().decode()
+
+        def figures():
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as answer:
+                return answer.read().decode()
+
+        wait_for(lambda: 'status="0xC000"' in figures())  # counted after the answer
+        metrics = figures()
     assert 'claimed_med_receiver_objects_total{outcome="stored",status="0x0000"} 1.0' in metrics
     assert 'claimed_med_receiver_objects_total{outcome="refused",status="0xC000"} 1.0' in metrics
     assert re.search(r"^claimed_med_receiver_free_bytes [0-9.e+]+$", metrics, re.MULTILINE)

@@ -11,6 +11,7 @@ import math
 import shutil
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,7 @@ from claimed_med.handles import DicomSeries
 from claimed_med.payload import LINEAGE
 from claimed_med.prediction_log import Prediction
 from claimed_med.secret import keyed_hash
+from claimed_med.services import serve_metrics
 from claimed_med.services.serve_case import ATTRIBUTES, described, features, figures
 from claimed_med.services.serve_error import WHERE, ArchiveFailed, Forbidden, NotTaken, TooLarge
 from claimed_med.services.serve_inflate import check_inflated
@@ -165,14 +167,21 @@ class Dicom:
         """
         check_inflated(folder.iterdir(), self._options.max_upload)
 
-    def listed(self, folder: Path) -> Sequence[VolumeEntry]:
+    def listed(self, folder: Path, job: Job) -> Sequence[VolumeEntry]:
         """The volumes of a folder, by their headers, held against the limit before pixels are decoded.
+
+        Files that hold nothing to read (damaged, no DICOM, copies) are counted by finding: in `job.told`, and metrics.
 
         Raises:
             InputError: There is no volume.
             TooLarge: They have more voxels than are taken.
         """
         found = scan(folder)
+        skipped = Counter(one.finding.name for one in found.skipped)
+        if skipped:
+            job.told["skipped"] = dict(skipped)
+        for name, number in skipped.items():
+            serve_metrics.SKIPPED.labels(name).inc(number)
         if not found.volumes:
             findings = [one.finding for one in found.skipped]
             raise InputError(
@@ -198,7 +207,7 @@ class Dicom:
             InputError: There is no volume.
         """
         with job.stage("read"):
-            volumes = self.listed(folder)
+            volumes = self.listed(folder, job)
         token = current.set(job)
         try:
             return [self._one(entry, models, job, folder.parent) for entry in volumes]

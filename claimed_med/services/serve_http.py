@@ -25,7 +25,7 @@ from claimed_med.services.serve_error import WHERE, Cancelled, NotTaken, NotTher
 from claimed_med.services.serve_explain import explain_image, explain_series, method_for
 from claimed_med.services.serve_job import Job
 from claimed_med.services.serve_record import Recorder
-from claimed_med.services.serve_tensor import Tensors, within
+from claimed_med.services.serve_tensor import Tensors, digest_of, within
 
 _LARGE = 1 << 20
 _WATCH_S = 0.05  # from then on it is noticed when the caller goes; most answers are faster
@@ -99,6 +99,8 @@ class Face:
         served = self.tensors.models.stable
         chosen = method_for(served, method)
         images = self.tensors.images_of(content, served)
+        told = {"variant": served.variant, "model_digest": served.digest, "method": chosen}
+        _job().told |= told | {"n_images": len(images), "input_digest": digest_of(images)}
         found = [await self._in_pool(request, partial(explain_image, served, one, chosen)) for one in images]
         rows = [{"score": one.score, "attribution": one.maps[chosen]} for one in found]
         answer = {
@@ -156,6 +158,7 @@ class Face:
             "request_id": job.request_id,
             "predictions": [one.told for one in results],
             "lineage": {uid: one.lineage for one in results for uid in one.objects},
+            "skipped": job.told.get("skipped", {}),
         }
         if asked.store:
             with job.stage("store"):
@@ -168,11 +171,13 @@ class Face:
         chosen = method_for(served, method)
         rows: list[dict[str, Any]] = []
         objects: dict[str, bytes] = {}
-        for entry in self.dicom.listed(folder):
+        for entry in self.dicom.listed(folder, _job()):
             told, made = explain_series(served, entry, chosen, self.dicom.kept)
             rows.append(told)
             objects |= made
-        answer: dict[str, Any] = {"request_id": _job().request_id, "explanations": rows, "model_digest": served.digest}
+        job = _job()
+        answer: dict[str, Any] = {"request_id": job.request_id, "explanations": rows, "model_digest": served.digest}
+        answer["skipped"] = job.told.get("skipped", {})
         if asked.store:
             with serve_job.stage("store"):
                 self.dicom.store(objects, asked.store, folder.parent / "store")

@@ -21,6 +21,7 @@ MODEL = Gauge(
     "1 for every model that is served",
     ["model", "model_digest", "variant", "blessing", "task"],
 )
+SKIPPED = Counter("claimed_med_skipped_files", "Files of requests that hold nothing to read", ["finding"])
 LOST = Counter("claimed_med_lost_lines", "Audit lines that could not be written")
 LOST_PICTURES = Counter("claimed_med_lost_pictures", "Pictures of cases that could not be drawn or written")
 SWAPS = Counter("claimed_med_swaps", "Models taken over while running", ["outcome"])

@@ -24,6 +24,7 @@ from claimed_med.dicom.web_multipart import boundary_of, parts
 from claimed_med.payload import folder_digest
 from claimed_med.prediction_log import PredictionLog
 from claimed_med.services.serve_job import Job
+from claimed_med.services.serve_tensor import digest_of
 from claimed_med.testing import phantoms, xrays
 from claimed_med.testing.models import decide
 from claimed_med.testing.routing import wait_for
@@ -130,6 +131,15 @@ def _request(images, name="model"):
     return InferRequest(name, [one]).to_grpc()
 
 
+def _line(server, name):
+    """The audit line of a request: written after the answer is sent."""
+    end = time.monotonic() + 60
+    while not (found := [one for one in server.lines("request") if one["request_id"] == name]):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return found[0]
+
+
 def _parts(response):
     kind = response.headers["Content-Type"]
     told, *objects = (b"".join(part) for part in parts(iter([response.content]), boundary_of(kind)))
@@ -179,6 +189,28 @@ def test_a_series_that_cannot_be_used_keeps_no_other_out(server, images, tmp_pat
     told, objects = _parts(requests.post(f"{server.url}/v1/models/model:predict", files=uploads, timeout=120))
     assert sorted(one["outcome"] for one in told["predictions"]) == ["answered", "refused"]
     assert len(objects) == 1
+
+
+def test_a_damaged_file_beside_a_good_one_is_said_and_counted(server, images):
+    damaged = images[1].read_bytes()[:200]
+    uploads = [("file", images[0].read_bytes()), ("file", damaged), ("file", b"no DICOM at all" * 20)]
+    told, objects = _parts(requests.post(f"{server.url}/v1/models/model:predict", files=uploads, timeout=120))
+    line = _line(server, told["request_id"])
+    assert len(objects) == 1
+    assert sum(told["skipped"].values()) == 2
+    assert line["skipped"] == told["skipped"]
+    assert "NotDicom" in told["skipped"]
+
+
+def test_an_explanation_of_a_tensor_leaves_its_digest_in_the_audit(server):
+    images = prepared(3)
+    body = json.dumps({"instances": images.tolist()})
+    response = _predict(server, body, "application/json", "explain")
+    assert response.status_code == 200
+    line = _line(server, response.headers["X-Request-Id"])
+    assert line["route"] == "explain"
+    assert line["input_digest"] == digest_of(images)
+    assert len(line["model_digest"]) == 64
 
 
 def test_every_prediction_is_recorded_without_a_name(server, images):

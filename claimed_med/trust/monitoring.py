@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from claimed_med.errors import ContractError, InputError
@@ -112,13 +113,21 @@ def scored(table: pd.DataFrame, where: str) -> Scored | None:
         return None
     if not (known["predicted"].astype(str) == positive).any() and not set(known["predicted"]) & set(known[LABEL]):
         raise ContractError(where, "predictions and truth use other words for the classes", do="map one to the other")
-    owner = known["patient_key"] if "patient_key" in known.columns else pd.Series(known.index, index=known.index)
     return Scored(
         known["score"].to_numpy(dtype=np.float64),
         truth,
         (known["predicted"].astype(str) == positive).to_numpy(),
-        owner.fillna("").astype(str).to_numpy(dtype=str),
+        owners(known),
     )
+
+
+def owners(table: pd.DataFrame) -> npt.NDArray[np.str_]:
+    """The patient of every row; a row whose patient is not known is one of its own."""
+    rows = np.array([f"row {one}" for one in range(len(table))])
+    if "patient_key" not in table.columns:
+        return rows
+    keys = table["patient_key"].fillna("").astype(str).to_numpy(dtype=str)
+    return np.where(keys == "", rows, keys)
 
 
 def quality(reference: pd.DataFrame, window: pd.DataFrame, columns: Sequence[str]) -> dict[str, Any]:

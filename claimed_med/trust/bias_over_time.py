@@ -16,7 +16,7 @@ from claimed_med.trust import group, subgroup
 from claimed_med.trust.bootstrap import patient_weights
 from claimed_med.trust.fairness import FAIR_RANGES, Outcome
 from claimed_med.trust.metric import Metric, rows
-from claimed_med.trust.monitoring import LABEL, one_model
+from claimed_med.trust.monitoring import LABEL, one_model, owners
 from claimed_med.trust.performance import Scored
 from claimed_med.trust.window import Window, windows
 
@@ -73,10 +73,13 @@ def over_time(
         limits: When a risen error rate counts.
 
     Raises:
-        InputError: A column is missing, or no truth is known.
+        InputError: A column is missing, no truth is known, or a reference that is no group.
+        ContractError: A judged metric that there is not.
     """
     model = one_model(table, _WHERE)
     before, judged = known(reference, "the reference"), known(table, "the table").table
+    earlier, later = (group.families(one, attributes) for one in (before.table, judged))
+    subgroup.check({name: {**earlier[name], **later[name]} for name in later}, rules, _WHERE)
     told = [_window(before, one, attributes, rules, limits) for one in windows(judged, size, _WHERE)]
     latest = next((one for one in reversed(told) if one["whole"]), told[-1])
     metrics = [*_figures(latest, "latest & "), *(row for one in told for row in _figures(one, f"{_short(one)} & "))]
@@ -98,19 +101,29 @@ def over_time(
 def higher(one: Scored, rows: Mask, than: Scored, than_rows: Mask) -> Iterator[tuple[str, float, float, float]]:
     """Whether the error rates of some rows are higher than those of others: name, rate, other rate, p-value.
 
+    A patient counts once in each rate, with the last row: rows of one patient are not independent.
+
     Source:
         Fisher's exact test, one-sided.
     """
     for name, ill in (("false_negative_rate", True), ("false_positive_rate", False)):
         counts = []
         for scored, mask in ((one, rows), (than, than_rows)):
-            among = mask & (scored.positive == ill)
+            among = _once_a_patient(scored.patients, mask & (scored.positive == ill))
             wrong = int((among & (scored.called != scored.positive)).sum())
             counts.append((wrong, int(among.sum()) - wrong))
         if min(map(sum, counts)) > 0:
             (wrong, right), (other_wrong, other_right) = counts
             p_value = float(stats.fisher_exact(counts, "greater").pvalue)
             yield name, wrong / (wrong + right), other_wrong / (other_wrong + other_right), p_value
+
+
+def _once_a_patient(patients: npt.NDArray[np.str_], rows: Mask) -> Mask:
+    """Of some rows the last of every patient."""
+    places = np.flatnonzero(rows)[::-1]
+    kept = np.zeros_like(rows)
+    kept[places[np.unique(patients[places], return_index=True)[1]]] = True
+    return kept
 
 
 def _window(
@@ -175,14 +188,13 @@ def known(table: pd.DataFrame, what: str) -> Known:
         raise InputError(_WHERE, f"{what} holds no case whose truth is known", do="add the truth, or wait for it")
     told = told.reset_index(drop=True)
     positive = str(told["positive"].iloc[0])
-    owner = told["patient_key"].fillna("") if "patient_key" in told.columns else pd.Series(told.index)
     return Known(
         told,
         Scored(
             told["score"].to_numpy(dtype=np.float64),
             (told[LABEL].astype(str) == positive).to_numpy(),
             (told["predicted"].astype(str) == positive).to_numpy(),
-            owner.astype(str).to_numpy(dtype=str),
+            owners(told),
         ),
     )
 

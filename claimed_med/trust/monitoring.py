@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from claimed_med.errors import ContractError, InputError
-from claimed_med.trust import drift, performance
+from claimed_med.trust import calibration, drift, performance
 from claimed_med.trust.metric import Metric, finite, rows
 from claimed_med.trust.performance import Scored
 from claimed_med.trust.window import Window, windows
@@ -20,7 +21,8 @@ KEYS = frozenset(
     "split label outcome".split()
 )
 _FIGURES = ("auc", "sensitivity", "specificity", "balanced_accuracy", "brier", "ece", "prevalence")
-_FOLLOWED = ("auc", "ece")
+_N_SAMPLES = 499
+_BY_CHANCE = 0.01  # part of windows without a change whose calibration may be called worse
 
 
 def columns_of(reference: pd.DataFrame, table: pd.DataFrame, wanted: Sequence[str], where: str) -> list[str]:
@@ -78,7 +80,8 @@ def over_time(
     columns = columns_of(reference, table, wanted, where)
     before = scored(reference, where)
     base = [] if before is None else performance.measure(before, "reference", n_bootstrap=n_bootstrap, seed=rules.seed)
-    told = [_window(reference, one, columns, rules, base, n_bootstrap) for one in windows(table, size, where)]
+    known = None if before is None else (before, base)
+    told = [_window(reference, one, columns, rules, known, n_bootstrap) for one in windows(table, size, where)]
     latest = next((one for one in reversed(told) if one["whole"]), told[-1])
     return {
         "kind": "drift",
@@ -112,13 +115,21 @@ def scored(table: pd.DataFrame, where: str) -> Scored | None:
         return None
     if not (known["predicted"].astype(str) == positive).any() and not set(known["predicted"]) & set(known[LABEL]):
         raise ContractError(where, "predictions and truth use other words for the classes", do="map one to the other")
-    owner = known["patient_key"] if "patient_key" in known.columns else pd.Series(known.index, index=known.index)
     return Scored(
         known["score"].to_numpy(dtype=np.float64),
         truth,
         (known["predicted"].astype(str) == positive).to_numpy(),
-        owner.fillna("").astype(str).to_numpy(dtype=str),
+        owners(known),
     )
+
+
+def owners(table: pd.DataFrame) -> npt.NDArray[np.str_]:
+    """The patient of every row; a row whose patient is not known is one of its own."""
+    rows = np.array([f"row {one}" for one in range(len(table))])
+    if "patient_key" not in table.columns:
+        return rows
+    keys = table["patient_key"].fillna("").astype(str).to_numpy(dtype=str)
+    return np.where(keys == "", rows, keys)
 
 
 def quality(reference: pd.DataFrame, window: pd.DataFrame, columns: Sequence[str]) -> dict[str, Any]:
@@ -139,7 +150,7 @@ def _window(
     window: Window,
     columns: Sequence[str],
     rules: drift.Rules,
-    base: Sequence[Metric],
+    known: tuple[Scored, Sequence[Metric]] | None,
     n_bootstrap: int,
 ) -> dict[str, Any]:
     answered = window.table[window.table[OUTCOME].astype(str) == DONE] if OUTCOME in window.table else window.table
@@ -161,19 +172,34 @@ def _window(
         "quality": quality(reference, window.table, columns),
         "score": _spread(answered["score"]) if "score" in answered else [],
         "performance": {one.name: one.as_dict() for one in figures if one.name in _FIGURES},
-        "worse": list(_worse(base, figures)),
+        "worse": [] if known is None or found is None or not figures else list(_worse(*known, found, figures, rules)),
     }
 
 
-def _worse(base: Sequence[Metric], figures: Sequence[Metric]) -> Iterator[str]:
-    """Figures whose interval lies beyond that of the reference on the bad side."""
-    known = {one.name: one for one in base}
-    for one in figures:
-        before = known.get(one.name)
-        if one.name not in _FOLLOWED or before is None or None in {before.low, before.high, one.low, one.high}:
-            continue
-        if (one.high or 0.0) < (before.low or 0.0) if one.name == "auc" else (one.low or 0.0) > (before.high or 0.0):
-            yield one.name
+def _worse(
+    reference: Scored, base: Sequence[Metric], window: Scored, figures: Sequence[Metric], rules: drift.Rules
+) -> Iterator[str]:
+    """What is worse: `auc` where its interval lies below that of the reference, `ece` beyond chance."""
+    before, after = (next(one for one in both if one.name == "auc") for both in (base, figures))
+    if before.low is not None and after.high is not None and after.high < before.low:
+        yield "auc"
+    if _is_worse_calibrated(reference, window, rules.seed):
+        yield "ece"
+
+
+def _is_worse_calibrated(reference: Scored, window: Scored, seed: int) -> bool:
+    """Whether the calibration error is larger than in samples of as many patients from the reference.
+
+    The error grows as rows get fewer, so it can only be compared at the same size.
+    """
+    patients, owner = np.unique(reference.patients, return_inverse=True)
+    n_patients = len(np.unique(window.patients))
+    drawn = np.random.default_rng(seed).multinomial(
+        n_patients, np.full(len(patients), 1 / len(patients)), size=_N_SAMPLES
+    )
+    by_chance = calibration.ece(reference.scores, reference.positive, drawn[:, owner].astype(np.float64))
+    found = calibration.ece(window.scores, window.positive, np.ones((1, len(window))))[0]
+    return bool((1 + int((by_chance >= found).sum())) / (1 + _N_SAMPLES) <= _BY_CHANCE)
 
 
 def _test(one: drift.Test) -> dict[str, Any]:

@@ -43,8 +43,8 @@ def measure_bias_over_time(
 
     Every window gets AIF360's five metrics with intervals for every group, as measure-fairness gives them. A group is
     flagged when its false negative or false positive rate has risen against the reference, or is higher than that of
-    the others: by Fisher's exact test at a false discovery rate over all groups, and by at least min_rise. Only cases
-    whose truth is known count.
+    the others: by Fisher's exact test at a false discovery rate over all groups, and by at least min_rise; a patient
+    counts once in each rate. Only cases whose truth is known count.
 
     Args:
         reference: Predictions with truth that the model was validated on.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from claimed_med.errors import InputError
+from claimed_med.errors import ContractError, InputError
 from claimed_med.testing import predictions
 from claimed_med.testing.predictions import Change
 from claimed_med.trust import bias_over_time as bias
@@ -33,6 +33,30 @@ def test_no_more_than_five_percent_of_windows_flag_a_group_without_a_change():
     told = bias.over_time(REFERENCE, predictions.table(100 * 200, 77), "200", ["sex", "age_band"], Rules(), LIMITS)
     assert len(told["windows"]) == 100
     assert sum(bool(one["flagged"]) for one in told["windows"]) <= 5
+
+
+@pytest.mark.parametrize("images", [4, 8])
+def test_images_of_one_patient_do_not_make_a_flag(images):
+    each = predictions.table(10_000 // images, 78)
+    table = each.loc[each.index.repeat(images)].reset_index(drop=True)
+    told = bias.over_time(REFERENCE, table, "200", ["sex", "age_band"], Rules(), LIMITS)
+    assert len(told["windows"]) == 50
+    assert sum(bool(one["flagged"]) for one in told["windows"]) <= 2
+
+
+def test_a_planted_rise_is_flagged_with_several_images_a_patient_and_without_patients():
+    each = predictions.table(200, 3, Change(missed_women=0.6))
+    doubled = each.loc[each.index.repeat(2)]
+    for table in (doubled, each.assign(patient_key=""), each.assign(patient_key=None)):
+        (window,) = bias.over_time(REFERENCE, table, "400", ["sex"], Rules(), LIMITS)["windows"]
+        assert list(window["flagged"]) == ["sex=F"]
+
+
+def test_rules_that_name_what_there_is_not_are_refused():
+    with pytest.raises(InputError, match="no such reference group"):
+        bias.over_time(REFERENCE, REFERENCE, "200", ["sex"], Rules(references=("sex=X",)), LIMITS)
+    with pytest.raises(ContractError, match="judged"):
+        bias.over_time(REFERENCE, REFERENCE, "200", ["sex"], Rules(judged=("beauty",)), LIMITS)
 
 
 def test_every_window_and_group_has_the_five_metrics_with_intervals():

@@ -37,6 +37,26 @@ def test_a_model_that_does_worse_is_seen_once_the_truth_arrives():
     assert unknown["worse"] == []
 
 
+@pytest.mark.parametrize("n_rows", [60, 200])
+def test_no_more_than_five_percent_of_windows_do_worse_without_a_change(n_rows):
+    told = monitoring.over_time(
+        REFERENCE, predictions.table(100 * n_rows, 79), str(n_rows), ["sex"], RULES, n_bootstrap=100
+    )
+    assert len(told["windows"]) == 100
+    assert sum(bool(one["worse"]) for one in told["windows"]) <= 5
+
+
+def test_scores_that_are_no_longer_probabilities_are_worse():
+    table = predictions.table(200, 4)
+    assert report(table.assign(score=table["score"] ** 4))["windows"][0]["worse"] == ["ece"]
+
+
+def test_rows_without_a_patient_are_not_one_patient():
+    told = [report(predictions.table(200, 2).assign(patient_key=key))["windows"][0] for key in ("", None)]
+    for window in told:
+        assert window["performance"]["auc"]["low"] < window["performance"]["auc"]["high"]
+
+
 def test_refused_cases_are_counted_and_not_tested():
     table = predictions.table(200, 2)
     table.loc[:19, "outcome"], table.loc[:19, "score"] = "InputError MissingSlice", None

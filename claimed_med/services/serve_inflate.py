@@ -46,7 +46,7 @@ def _find_deflated(stream: BinaryIO) -> bool:
         with quiet():
             filereader.read_preamble(stream, force=True)
             meta = filereader._read_file_meta_info(stream)  # noqa: SLF001 - the public one does not tell where it ends
-            filereader._read_command_set_elements(stream)  # noqa: SLF001
+            filereader._read_command_set_elements(stream)  # noqa: SLF001 - neither does this
             return bool(meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian)
     except Exception:  # noqa: BLE001 - damaged files fail in every way, and are found damaged later
         return False

@@ -626,7 +626,7 @@ def measure_bias_over_time(reference: Table, predictions: Table, /, *, window: s
         seed: Of the bootstrap.
 
     Returns:
-        bias: Every window with its flagged groups and why; figures; plot, a page.
+        bias: Every window with its flagged groups and why; figures; notes; plot, a page.
         n_flagged: Flagged groups of the newest whole window.
     """
     ...

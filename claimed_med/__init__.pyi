@@ -626,7 +626,7 @@ def measure_bias_over_time(reference: Table, predictions: Table, /, *, window: s
         seed: Of the bootstrap.
 
     Returns:
-        bias: Every window with its flagged groups and why; figures; plot, a page.
+        bias: Every window with its flagged groups and why; figures; notes; plot, a page.
         n_flagged: Flagged groups of the newest whole window.
     """
     ...
@@ -660,7 +660,7 @@ def measure_drift(reference: Table, predictions: Table, /, *, window: str = '200
         alpha: False discovery rate over the columns of a window.
         min_effect: Least population stability index beyond chance: 0.1 is moderate, 0.25 large.
         min_rows: Fewest patients of a window; below it nothing is said.
-        n_permutations: Of categorical columns and of the embedding.
+        n_permutations: Of categorical columns and of the embedding, at the least; many columns need and get more.
         n_bootstrap: Samples of the intervals of performance.
         seed: Of permutations and bootstrap.
 

@@ -177,6 +177,8 @@ class Monitor:
             bias = self._tried(missing, "bias", lambda: bias_over_time.over_time(
                 reference, found, watch.window, watch.attributes, GroupRules(),
                 bias_over_time.Limits(n_bootstrap=_N_BOOTSTRAP)))  # fmt: skip
+        if bias is not None and not bias["windows"]:
+            missing["bias"], bias = "; ".join(bias["notes"]), None
         reports = {name: one for name, one in (("drift", drift), ("bias", bias)) if one is not None}
         limits = policy.load(watch.limits)
         held = policy.Policy(limits.name, tuple(one for one in limits.require if one.report in reports))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -64,6 +64,9 @@ def over_time(
 ) -> dict[str, Any]:
     """The report on every window, oldest first; only rows whose truth is known count.
 
+    Without any truth yet, or without any of the attributes, there is no window, and a note says so: drift can still be
+    told then.
+
     Args:
         reference: Predictions with truth that the model was validated on.
         table: Predictions of the deployed model, with the truth where it has arrived.
@@ -73,15 +76,40 @@ def over_time(
         limits: When a risen error rate counts.
 
     Raises:
-        InputError: A column is missing, no truth is known, or a reference that is no group.
+        InputError: A column is missing, no truth of the reference is known, or a reference that is no group.
         ContractError: A judged metric that there is not.
     """
     model = one_model(table, _WHERE)
-    before, judged = known(reference, "the reference"), known(table, "the table").table
-    earlier, later = (group.families(one, attributes) for one in (before.table, judged))
+    before = known(reference, "the reference")
+    used = [name for name in attributes if name in reference.columns and name in table.columns]
+    notes = [f"{name} is left out: reference or predictions lack it" for name in attributes if name not in used]
+    notes += [] if has_truth(table) else ["the truth of no case is known yet"]
+    if not used or not has_truth(table):
+        return _report(model, size, used, rules, [], notes or ["no attribute was named"])
+    judged = known(table, "the table").table
+    earlier, later = (group.families(one, used) for one in (before.table, judged))
+    left_out = tuple(f"{name}=" for name in attributes if name not in used)
+    rules = replace(rules, references=tuple(one for one in rules.references if not one.startswith(left_out)))
     subgroup.check({name: {**earlier[name], **later[name]} for name in later}, rules, _WHERE)
-    told = [_window(before, one, attributes, rules, limits) for one in windows(judged, size, _WHERE)]
-    latest = next((one for one in reversed(told) if one["whole"]), told[-1])
+    told = [_window(before, one, used, rules, limits) for one in windows(judged, size, _WHERE)]
+    return _report(model, size, used, rules, told, notes)
+
+
+def has_truth(table: pd.DataFrame) -> bool:
+    """Whether the truth of any case has arrived."""
+    return LABEL in table.columns and bool(_told(table).any())
+
+
+def _report(
+    model: str,
+    size: str,
+    attributes: Sequence[str],
+    rules: subgroup.Rules,
+    told: Sequence[Mapping[str, Any]],
+    notes: Sequence[str],
+) -> dict[str, Any]:
+    nothing: Mapping[str, Any] = {"name": "", "n": 0, "metrics": [], "flagged": {}}
+    latest = next((one for one in reversed(told) if one["whole"]), told[-1] if told else nothing)
     metrics = [*_figures(latest, "latest & "), *(row for one in told for row in _figures(one, f"{_short(one)} & "))]
     metrics += [Metric("n_flagged", float(len(one["flagged"])), name, n=one["n"])
                 for name, one in (("latest", latest), *((_short(one), one) for one in told))]  # fmt: skip
@@ -92,6 +120,7 @@ def over_time(
         "attributes": list(attributes),
         "fair_ranges": {name: list(both) for name, both in FAIR_RANGES.items()},
         "judged": list(rules.judged),
+        "notes": list(notes),
         "windows": told,
         "latest": latest["name"],
         "metrics": rows(metrics),
@@ -183,7 +212,7 @@ def known(table: pd.DataFrame, what: str) -> Known:
     needed = {LABEL, "score", "predicted", "positive"}
     if absent := sorted(needed - set(table.columns)):
         raise InputError(_WHERE, f"{what} lacks a column", got=", ".join(absent))
-    told = table[table[LABEL].notna() & (table[LABEL].astype(str) != "") & table["score"].notna()]
+    told = table[_told(table)]
     if told.empty:
         raise InputError(_WHERE, f"{what} holds no case whose truth is known", do="add the truth, or wait for it")
     told = told.reset_index(drop=True)
@@ -197,6 +226,11 @@ def known(table: pd.DataFrame, what: str) -> Known:
             owners(told),
         ),
     )
+
+
+def _told(table: pd.DataFrame) -> pd.Series:
+    score = table["score"].notna() if "score" in table.columns else True
+    return table[LABEL].notna() & (table[LABEL].astype(str) != "") & score
 
 
 def _short(window: Mapping[str, Any]) -> str:

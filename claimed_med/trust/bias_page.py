@@ -26,10 +26,15 @@ def pictures(report: Mapping[str, Any]) -> dict[str, bytes]:
 def page(report: Mapping[str, Any], drawn: Mapping[str, bytes]) -> str:
     """The page of a report."""
     found = [one for one in report["windows"] if one["flagged"]]
+    attributes = ", ".join(report["attributes"]) or "none"
     made = Page("Bias over time").paragraph(
-        f"{len(report['windows'])} windows of {report['window']}; attributes: {', '.join(report['attributes'])}. Every "
+        f"{len(report['windows'])} windows of {report['window']}; attributes: {attributes}. Every "
         "group against all others of its attribute; 95 % intervals by patient bootstrap."
     )
+    for note in report.get("notes", []):
+        made.paragraph(note[0].upper() + note[1:] + ".")
+    if not report["windows"]:
+        return made.json(report).html()
     made.paragraph(
         f"{len(found)} of {len(report['windows'])} windows have a flagged group"
         + (f"; first: {found[0]['name']}" if found else ""),

@@ -7,18 +7,22 @@ once, since they are not independent.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
+from claimed_med.errors import ContractError
+
 Floats = npt.NDArray[np.float64]
 MISSING, TOO_FEW = "unknown", "too few"
 _N_BINS = 10
 _MARGIN = 1e-6  # relative: within it numbers are the same, as after a way through float32
+_MOST_PERMUTATIONS = 100_000
 _MOST_ROWS = 500  # of the embedding test: its cost grows with the square
 
 
@@ -31,7 +35,7 @@ class Rules:
             alarm at the most.
         min_rows: Fewest rows (patients, where they are known) of the window and of the reference.
         min_effect: Least population stability index beyond chance; 0.1 is moderate, 0.25 large.
-        n_permutations: Of categorical columns and embeddings.
+        n_permutations: Of categorical columns and embeddings, at the least: more are made where the columns are many.
         seed: Of the permutations.
     """
 
@@ -81,15 +85,34 @@ def compare(reference: pd.DataFrame, window: pd.DataFrame, columns: Sequence[str
 
     Returns:
         One test a column, in the given order, the embedding last.
+
+    Raises:
+        ContractError: So many columns at so small an alpha would need too many permutations.
     """
     before, after = once_a_patient(reference), once_a_patient(window)
     plain = [name for name in columns if not name.startswith("embedding_")]
     embedding = [name for name in columns if name.startswith("embedding_")]
+    if embedding or not all(is_numeric(before[name]) and is_numeric(after[name]) for name in plain):
+        rules = _fine_enough(rules, len(plain) + bool(embedding))
     generator = np.random.default_rng(rules.seed)
     tests = [_column(name, before, after, rules, generator) for name in plain]
     if embedding:
         tests.append(_embedding(before[embedding], after[embedding], rules, generator))
     return judge(tests, rules)
+
+
+def _fine_enough(rules: Rules, n_tests: int) -> Rules:
+    """Rules with so many permutations that their least p-value can be significant over all columns."""
+    needed = math.ceil(n_tests / rules.alpha)
+    if needed > max(_MOST_PERMUTATIONS, rules.n_permutations):
+        raise ContractError(
+            "measure-drift",
+            "too many columns for so small an alpha: no permutation test could find anything",
+            got=f"{n_tests} columns, alpha {rules.alpha:g}",
+            allowed=f"at most {_MOST_PERMUTATIONS} times alpha columns",
+            do="name fewer columns or raise alpha",
+        )
+    return replace(rules, n_permutations=max(rules.n_permutations, needed))
 
 
 def once_a_patient(table: pd.DataFrame) -> pd.DataFrame:

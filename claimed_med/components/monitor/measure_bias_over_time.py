@@ -44,7 +44,8 @@ def measure_bias_over_time(
     Every window gets AIF360's five metrics with intervals for every group, as measure-fairness gives them. A group is
     flagged when its false negative or false positive rate has risen against the reference, or is higher than that of
     the others: by Fisher's exact test at a false discovery rate over all groups, and by at least min_rise; a patient
-    counts once in each rate. Only cases whose truth is known count.
+    counts once in each rate. Only cases whose truth is known count; without any, or without any of the attributes,
+    the report has no window and a note.
 
     Args:
         reference: Predictions with truth that the model was validated on.
@@ -61,11 +62,11 @@ def measure_bias_over_time(
         seed: Of the bootstrap.
 
     Returns:
-        bias: Every window with its flagged groups and why; figures; plot, a page.
+        bias: Every window with its flagged groups and why; figures; notes; plot, a page.
         n_flagged: Flagged groups of the newest whole window.
 
     Raises:
-        InputError: A column is missing, no truth is known, or a reference that is no group.
+        InputError: A column is missing, no truth of the reference is known, or a reference that is no group.
         ContractError: The window cannot be read, or a judged metric that there is not.
 
     Source:
@@ -79,7 +80,5 @@ def measure_bias_over_time(
     limits = Limits(alpha, min_rise, n_bootstrap, seed)
     report = over_time(reference.load(), predictions.load(), window, attributes, rules, limits)
     drawn = bias_page.pictures(report)
-    latest = next(one for one in report["windows"] if one["name"] == report["latest"])
-    return MeasureBiasOverTimeOutputs(
-        Report(report, html=bias_page.page(report, drawn), pictures=drawn), len(latest["flagged"])
-    )
+    flagged = [group for one in report["windows"] if one["name"] == report["latest"] for group in one["flagged"]]
+    return MeasureBiasOverTimeOutputs(Report(report, html=bias_page.page(report, drawn), pictures=drawn), len(flagged))

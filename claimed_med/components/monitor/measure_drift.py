@@ -50,7 +50,7 @@ def measure_drift(
         alpha: False discovery rate over the columns of a window.
         min_effect: Least population stability index beyond chance: 0.1 is moderate, 0.25 large.
         min_rows: Fewest patients of a window; below it nothing is said.
-        n_permutations: Of categorical columns and of the embedding.
+        n_permutations: Of categorical columns and of the embedding, at the least; many columns need and get more.
         n_bootstrap: Samples of the intervals of performance.
         seed: Of permutations and bootstrap.
 
@@ -60,7 +60,7 @@ def measure_drift(
 
     Raises:
         InputError: A column is missing, several models, or no common column.
-        ContractError: The window cannot be read.
+        ContractError: The window cannot be read, or too many columns for so small an alpha.
 
     Source:
         Benjamini and Hochberg 1995, doi:10.1111/j.2517-6161.1995.tb02031.x; Gretton et al. 2012, JMLR 13:723-773;

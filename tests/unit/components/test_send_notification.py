@@ -11,6 +11,8 @@ import trustme
 
 import claimed_med as cm
 from claimed_med.errors import ContractError, OutputError
+from claimed_med.testing import predictions
+from claimed_med.testing.predictions import Change
 
 
 def reports(model="m" * 64, causes=("scanner",), flagged=("sex=F",)):
@@ -53,6 +55,18 @@ def test_a_group_that_is_flagged_anew_is_mailed_again(mailbox, tmp_path):
     for flagged in (["sex=F"], [], ["sex=F"]):
         told(address, tmp_path, *reports(causes=(), flagged=flagged))
     assert len(mails) == 2
+
+
+def test_drift_is_told_before_any_truth_has_arrived(mailbox, tmp_path):
+    address, mails = mailbox
+    before = cm.Table(predictions.table(400, 1))
+    now = cm.Table(predictions.table(200, 3, Change(new_scanner=0.5)).assign(label=None))
+    drift = cm.measure_drift(before, now, columns=["scanner"]).drift
+    bias = cm.measure_bias_over_time(before, now, n_bootstrap=100)
+    assert bias.n_flagged == 0
+    assert told(address, tmp_path, drift, bias.bias).n_alerts == 1
+    (mail,) = mails
+    assert "scanner" in mail.get_payload()
 
 
 def test_a_mail_that_is_not_delivered_is_an_error_and_is_tried_again(mailbox, tmp_path):

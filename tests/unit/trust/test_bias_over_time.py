@@ -71,5 +71,17 @@ def test_cases_without_truth_wait():
     table = predictions.table(400, 2)
     table.loc[:199, "label"] = None
     assert [one["n"] for one in report(table)["windows"]] == [200]
+    for unknown in (table.assign(label=None), table.drop(columns="label")):
+        told = report(unknown)
+        assert (told["windows"], told["notes"]) == ([], ["the truth of no case is known yet"])
+        assert [(one["name"], one["value"]) for one in told["metrics"]] == [("n_flagged", 0.0)]
     with pytest.raises(InputError, match="truth is known"):
-        report(table.assign(label=None))
+        bias.over_time(REFERENCE.assign(label=None), table, "200", ["sex"], Rules(), LIMITS)
+
+
+def test_an_attribute_that_is_not_there_is_left_out_with_a_note():
+    table = predictions.table(200, 3, Change(missed_women=0.6)).drop(columns="age_band")
+    told = bias.over_time(REFERENCE, table, "200", ["sex", "age_band"], Rules(references=("age_band=0-39",)), LIMITS)
+    assert [list(one["flagged"]) for one in told["windows"]] == [["sex=F"]]
+    assert told["notes"] == ["age_band is left out: reference or predictions lack it"]
+    assert report(table, ["age_band"])["windows"] == []

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from claimed_med.errors import ContractError
 from claimed_med.testing import predictions
 from claimed_med.testing.predictions import Change
 from claimed_med.trust import drift
@@ -91,6 +92,27 @@ def test_a_constant_that_stays_is_no_drift_whatever_its_precision():
     for before, after in (tables, tables[::-1]):
         (one,) = drift.compare(before, after, ["x"], RULES)
         assert one.effect == 0.0
+
+
+@pytest.mark.parametrize("n_permutations", [199, 999])
+def test_a_replaced_scanner_among_many_columns_is_found_with_few_permutations(n_permutations):
+    more = [f"other_{one}" for one in range(11)]
+    before, after = (
+        one.assign(**dict.fromkeys(more, one["age"]))
+        for one in (REFERENCE, predictions.table(200, 11, Change(new_scanner=1.0)))
+    )
+    rules = drift.Rules(n_permutations=n_permutations)
+    found = drift.compare(before, after, ["scanner", *more], rules)
+    assert [one.column for one in found if one.drifted] == ["scanner"]
+
+
+def test_an_alpha_at_which_nothing_could_be_found_is_refused():
+    with pytest.raises(ContractError, match="so small an alpha"):
+        drift.compare(REFERENCE, REFERENCE, ["sex", "scanner"], drift.Rules(alpha=1e-6))
+    assert not drift.compare(REFERENCE, REFERENCE, ["age"], drift.Rules(alpha=1e-6))[0].drifted
+    names = [f"embedding_{one}" for one in range(1100)]
+    wide = pd.DataFrame(np.random.default_rng(0).normal(size=(40, len(names))), columns=names)
+    assert not drift.compare(wide, wide, names, RULES)[0].drifted
 
 
 def test_few_cases_are_too_few_and_no_drift():

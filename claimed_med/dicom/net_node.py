@@ -7,6 +7,7 @@ say what went wrong ourselves, with status codes and UIDs only.
 from __future__ import annotations
 
 import logging
+import queue
 import re
 import ssl
 from contextlib import contextmanager, suppress
@@ -15,6 +16,7 @@ from socket import IPPROTO_TCP, SHUT_RDWR, TCP_NODELAY
 from typing import TYPE_CHECKING, Any
 
 from pynetdicom import AE, _config, evt
+from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.transport import AssociationSocket
 
 from claimed_med.dicom.header import quiet
@@ -217,8 +219,8 @@ def _associate(node: Node, contexts: Sequence[Any], handlers: Sequence[Any], rol
 
 def _refusal(made: Any, node: Node, *, connected: bool) -> NoAssociationError:
     """Why there is no association."""
-    if made.is_rejected:
-        primitive = made.acceptor.primitive
+    primitive = _rejection(made)
+    if primitive is not None:
         key = (primitive.result_source, primitive.diagnostic)
         words = _REASONS.get(key, "it gives no reason")
         error = NoAssociationError(
@@ -239,6 +241,21 @@ def _refusal(made: Any, node: Node, *, connected: bool) -> NoAssociationError:
         "the node ends the connection during the negotiation",
         do="check whether it wants TLS" if node.tls is None else "check whether it wants a client certificate",
     )
+
+
+def _rejection(made: Any) -> Any:
+    """The A-ASSOCIATE that rejects us, or None.
+
+    A node that rejects at once has ended the connection before pynetdicom looks whether there is one; it then aborts,
+    and leaves the answer unread.
+    """
+    if made.is_rejected:
+        return made.acceptor.primitive
+    with suppress(queue.Empty):
+        answer = made.dul.to_user_queue.get(block=False)
+        if isinstance(answer, A_ASSOCIATE) and answer.result:
+            return answer
+    return None
 
 
 def lost(what: str) -> NoAssociationError:

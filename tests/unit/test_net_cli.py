@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import threading
+import time
 
 import numpy as np
 import pytest
 from pydicom import dcmread
 
 from claimed_med.cli import main
+from claimed_med.dicom import net_node
 from claimed_med.services.incoming import Store
 from claimed_med.services.receiver import Receiver, ReceiverSettings
 from claimed_med.testing.orthanc import free_port
@@ -36,6 +39,26 @@ def test_echo_says_whether_the_node_answers(here, capsys):
     assert main(["net", "echo", here.replace("CLAIMED_MED", "NOBODY")]) == 3
     assert "the called AE title is not known there" in capsys.readouterr().err
     assert main(["net", "echo", f"A@127.0.0.1:{free_port()}"]) == 3
+
+
+class _Late(threading.Event):
+    """An event that its waiter hears of late, as on a busy machine."""
+
+    def wait(self, timeout=None):
+        heard = super().wait(timeout)
+        time.sleep(0.3)
+        return heard
+
+
+def test_a_rejection_is_told_though_the_connection_has_ended_before_we_look(here, monkeypatch, capsys):
+    class Busy(net_node._Socket):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options)
+            self._ready = _Late()
+
+    monkeypatch.setattr(net_node, "_Socket", Busy)
+    assert main(["net", "echo", here.replace("CLAIMED_MED", "NOBODY")]) == 3
+    assert "the called AE title is not known there" in capsys.readouterr().err
 
 
 def test_a_folder_is_stored_and_the_node_commits_to_it(here, tmp_path, capsys):

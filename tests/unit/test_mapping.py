@@ -13,6 +13,7 @@ import pytest
 from claimed_med import lineage
 from claimed_med.payload import folder_digest
 from claimed_med.run import main
+from claimed_med.testing.routing import wait_for
 
 
 def run(tables, out, *options):
@@ -136,8 +137,7 @@ def test_kill_9_leaves_no_child_and_nothing_half_written_and_a_restart_finishes(
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert children
-    time.sleep(0.3)
-    assert not [pid for pid in children if alive(pid)]
+    assert wait_for(lambda: not any(alive(pid) for pid in children))
     finished = {path.name for path in (out / "count").glob("[0-9a-f]*")}
     assert 2 <= len(finished) < 6
     assert all((out / "count" / key / "report.json").is_file() for key in finished)

@@ -143,6 +143,11 @@ def serving() -> list[dict[str, Any]]:
     return _rows(importlib.import_module("bench_serving").run())
 
 
+def monitoring() -> list[dict[str, Any]]:
+    """Planted changes found, and false alarms."""
+    return _rows(importlib.import_module("bench_monitoring").run())
+
+
 PARTS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "reading": reading,
     "engine": engine,
@@ -154,6 +159,7 @@ PARTS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "lineage": lineage,
     "deidentification": deidentification,
     "serving": serving,
+    "monitoring": monitoring,
 }
 
 

@@ -1,25 +1,17 @@
-"""Which limits of a deployed model are passed, why, and which of that nobody has been told yet."""
+"""Which limits of a deployed model are passed, and why."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import re
-import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from claimed_med.errors import InputError
 from claimed_med.trust import policy
 from claimed_med.trust.policy import Policy
-
-_SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS told "
-    "(model TEXT NOT NULL, key TEXT NOT NULL, cause TEXT NOT NULL, PRIMARY KEY (model, key, cause))"
-)
 
 
 @dataclass(frozen=True)
@@ -65,46 +57,6 @@ def raised(limits: Policy, reports: Mapping[str, Mapping[str, Any]]) -> list[Ale
         for one in policy.judge(limits, reports, models[0])
         if not one.passed
     ]
-
-
-class Told:
-    """What people were told already: one SQLite file.
-
-    Args:
-        path: The file; made when it is not there.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with self._open() as database:
-            database.execute(_SCHEMA)
-
-    def news(self, alerts: Sequence[Alert]) -> list[Alert]:
-        """Alerts with only those causes that nobody was told of; others are left out."""
-        with self._open() as database:
-            known = set(database.execute("SELECT key, cause FROM told"))
-        fresh = [(one, tuple(cause for cause in one.causes if (one.key, cause) not in known)) for one in alerts]
-        return [Alert(one.key, one.limit, one.value, one.why, causes) for one, causes in fresh if causes]
-
-    def remember(self, model: str, alerts: Sequence[Alert]) -> None:
-        """All of this is wrong with a model now and was told; what is no longer wrong is told again when it recurs."""
-        with self._open() as database:
-            database.execute("DELETE FROM told WHERE model = ?", (model,))
-            rows = [(model, one.key, cause) for one in alerts for cause in one.causes]
-            database.executemany("INSERT OR IGNORE INTO told VALUES (?, ?, ?)", rows)
-
-    @contextlib.contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        try:
-            database = sqlite3.connect(self.path, timeout=30)
-        except sqlite3.Error:
-            raise InputError("send-notification", "the file of what was told cannot be opened", do="check it") from None
-        try:
-            with database:
-                yield database
-        finally:
-            database.close()
 
 
 def rules(limits: Policy) -> str:

@@ -34,9 +34,10 @@ def send_notification(
 ) -> SendNotificationOutputs:
     """Tell people when a deployed model passes a limit.
 
-    Each cause (a drifted column, a flagged group) is told once; when it is gone and comes back, it is told again. A
-    message that cannot be delivered fails the run, and the next run tries again. Credentials come from the environment
-    (CLAIMED_MED_SMTP_USER, _PASSWORD, CLAIMED_MED_WEBHOOK_TOKEN; each also as _FILE).
+    Each cause (a drifted column, a flagged group) is told once to every mail address and to the webhook; when it is
+    gone and comes back, it is told again. A message that cannot be delivered fails the run after all others are told,
+    and the next run tries only that one again. Credentials come from
+    the environment (CLAIMED_MED_SMTP_USER, _PASSWORD, CLAIMED_MED_WEBHOOK_TOKEN; each also as _FILE).
 
     Args:
         drift: From measure-drift.
@@ -63,23 +64,16 @@ def send_notification(
     from pathlib import Path
 
     from claimed_med.trust import alert, notification, policy
+    from claimed_med.trust.told import Told
 
     chosen = policy.load(limits)
+    people = [one.strip() for one in mail_to.split(",") if one.strip()]
+    ways = notification.channels(mail_server, mail_from, people, webhook)
     reports = {"drift": drift.load(), "bias": bias.load()}
     alerts = alert.raised(chosen, reports)
-    memory = alert.Told(Path(told)) if told else None
-    news = memory.news(alerts) if memory else alerts
     model = str(reports["drift"].get("model_digest", ""))
-    if news:
-        text = notification.text_of(news, model, link)
-        people = [one.strip() for one in mail_to.split(",") if one.strip()]
-        if mail_server:
-            subject = f"claimed_med: model {model[:12]} passes {len(news)} limit(s)"
-            notification.mail(mail_server, mail_from, people, subject, text)
-        if webhook:
-            notification.post(webhook, {"model": model, "text": text, "alerts": [asdict(one) for one in news]})
-    if memory and (mail_server or webhook):
-        memory.remember(model, alerts)
+    memory = Told(Path(told), model) if told else None
+    news = notification.tell(ways, alerts, model, link, memory)
     receipt = {
         "kind": "notification",
         "model_digest": model,

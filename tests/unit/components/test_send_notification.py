@@ -85,28 +85,73 @@ def test_a_server_with_a_foreign_certificate_is_not_trusted(mailbox, tmp_path, m
     assert mailbox[1] == []
 
 
-def test_a_webhook_gets_the_alerts_with_the_token(tmp_path, monkeypatch):
-    posted = []
+@pytest.fixture
+def hook():
+    """A real web server on the loopback: its address, what was posted to it, and the status that it answers."""
 
     class Hook(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
             content = self.rfile.read(int(self.headers["Content-Length"]))
             posted.append((self.headers["Authorization"], json.loads(content)))
-            self.send_response(204)
+            self.send_response(status[0])
             self.end_headers()
 
         def log_message(self, *_):
             pass
 
-    server = http.server.HTTPServer(("127.0.0.1", 0), Hook)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    posted, status = [], [204]
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hook) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/", posted, status
+        server.shutdown()
+
+
+def test_a_webhook_gets_the_alerts_with_the_token(hook, tmp_path, monkeypatch):
+    address, posted, _ = hook
     monkeypatch.setenv("CLAIMED_MED_WEBHOOK_TOKEN", "s3cret")
-    cm.send_notification(*reports(), webhook=f"http://127.0.0.1:{server.server_port}/", told=str(tmp_path / "told"))
-    server.shutdown()
-    server.server_close()
+    cm.send_notification(*reports(), webhook=address, told=str(tmp_path / "told"))
     ((token, content),) = posted
     assert token == "Bearer s3cret"  # noqa: S105 - made up
     assert [one["causes"] for one in content["alerts"]] == [["scanner"], ["sex=F"]]
+
+
+def test_what_a_webhook_does_not_take_is_not_mailed_again_and_posted_later(mailbox, hook, tmp_path):
+    address, mails = mailbox
+    url, posted, status = hook
+    status[0] = 500
+    for _ in range(2):
+        with pytest.raises(OutputError, match="webhook does not take the message"):
+            told(address, tmp_path, *reports(), webhook=url)
+    assert (len(mails), len(posted)) == (1, 2)
+    status[0] = 204
+    for _ in range(2):
+        told(address, tmp_path, *reports(), webhook=url)
+    assert (len(mails), len(posted)) == (1, 3)
+
+
+def test_a_mail_server_that_is_down_does_not_keep_the_webhook_from_being_told(mailbox, hook, tmp_path):
+    address, mails = mailbox
+    url, posted, _ = hook
+    for _ in range(2):
+        with pytest.raises(OutputError, match="mail server does not take the mail"):
+            told("smtp://localhost:1", tmp_path, *reports(), webhook=url)
+    told(address, tmp_path, *reports(), webhook=url)
+    assert (len(mails), len(posted)) == (1, 1)
+
+
+def test_a_recipient_who_is_refused_does_not_get_the_others_a_second_mail(mailbox, tmp_path):
+    address, mails = mailbox
+    for _ in range(2):
+        with pytest.raises(OutputError, match="does not take the mail"):
+            told(address, tmp_path, *reports(), mail_to="nobody@hospital.example, team@hospital.example")
+    assert [one["To"] for one in mails] == ["team@hospital.example"]
+
+
+def test_addresses_are_read_before_anybody_is_told(mailbox, tmp_path):
+    address, mails = mailbox
+    with pytest.raises(ContractError, match="https"):
+        told(address, tmp_path, *reports(), webhook="http://elsewhere.example/hook")
+    assert mails == []
 
 
 def test_addresses_that_would_give_something_away_are_refused(tmp_path):
@@ -114,6 +159,8 @@ def test_addresses_that_would_give_something_away_are_refused(tmp_path):
         cm.send_notification(*reports(), webhook="http://elsewhere.example/hook")
     with pytest.raises(ContractError, match="sender"):
         told("smtp://localhost:25", tmp_path, *reports(), mail_to="")
+    with pytest.raises(ContractError, match="a mail address cannot be read"):
+        told("smtp://localhost:25", tmp_path, *reports(), mail_to="team@")
 
 
 def test_a_webhook_that_sends_us_elsewhere_gets_us_nowhere(tmp_path, monkeypatch):

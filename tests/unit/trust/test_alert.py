@@ -5,6 +5,7 @@ from __future__ import annotations
 import yaml
 
 from claimed_med.trust import alert, policy
+from claimed_med.trust.told import Told
 
 LIMITS = policy.load("deployed_classifier")
 
@@ -40,12 +41,12 @@ def test_causes_are_named_and_a_missing_figure_is_an_alert():
 
 
 def test_each_cause_is_news_once_until_it_was_gone(tmp_path):
-    told = alert.Told(tmp_path / "told.sqlite")
+    told = Told(tmp_path / "told.sqlite", "m")
 
     def news(*causes):
         found = alert.raised(LIMITS, reports(causes))
-        fresh = told.news(found)
-        told.remember("m", found)
+        fresh = told.news("mail", found)
+        told.remember("mail", found)
         return [cause for one in fresh for cause in one.causes]
 
     assert news("scanner") == ["scanner"]

@@ -113,7 +113,7 @@ def mailbox(tmp_path_factory, monkeypatch):
         def handle_message(self, message):
             self.mails.append(message)
 
-        async def handle_RCPT(self, _server, _session, envelope, address, _options):
+        async def handle_RCPT(self, _server, _session, envelope, address, _options):  # noqa: N802 - aiosmtpd asks it
             if address.startswith("nobody@"):
                 return "550 no such person"
             envelope.rcpt_tos.append(address)

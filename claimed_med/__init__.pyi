@@ -966,7 +966,7 @@ def send_deidentified(deidentified: DicomCollection, decision: Decision, /, *, n
     """
     ...
 
-def send_notification(drift: Report, bias: Report, /, *, limits: str = 'deployed_classifier', mail_server: str = '', mail_from: str = '', mail_to: str = '', webhook: str = '', link: str = '', told: str = '') -> _SendNotificationOutputs:
+def send_notification(drift: Report, bias: Report, /, *, limits: str = 'deployed_classifier', mail_server: str = '', mail_from: str = '', mail_to: str = '', webhook: str = '', link: str = '', told: str = '', n_windows: int = 50) -> _SendNotificationOutputs:
     """Tell people when a deployed model passes a limit.
 
     Args:
@@ -978,11 +978,12 @@ def send_notification(drift: Report, bias: Report, /, *, limits: str = 'deployed
         mail_to: Addresses of the recipients, separated by commas.
         webhook: https address that takes a JSON message; '' for none.
         link: Address of the report, for the message.
-        told: File in which is kept what was told; '' tells everything every time.
+        told: File in which is kept what was told; '' tells about the newest whole window, every time.
+        n_windows: Newest whole windows that are looked at for what was not told yet.
 
     Returns:
         receipt: Every passed limit with its causes, which of them are new, and the limits as Prometheus alert rules (`alerts.rules.yaml`).
-        n_alerts: Limits that are passed now.
+        n_alerts: Limits that the newest whole window passes, or that nobody was told of yet.
     """
     ...
 

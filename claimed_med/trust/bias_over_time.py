@@ -172,6 +172,7 @@ def _window(
         "name": window.name,
         "n": len(now.table),
         "whole": window.whole,
+        "span": list(window.span),
         "verdicts": {one.attribute: one.as_dict() for one in measured.verdicts},
         "flags": flags,
         "flagged": {group: "; ".join(one["why"] for one in flags if one["group"] == group)

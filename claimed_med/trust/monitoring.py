@@ -166,6 +166,7 @@ def _window(
         "name": window.name,
         "n": len(window.table),
         "whole": window.whole,
+        "span": list(window.span),
         "drifted": bool(drifted),
         "causes": [one.column for one in drifted],
         "tests": [_test(one) for one in tests],

@@ -13,7 +13,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from email.errors import HeaderParseError
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -21,11 +21,12 @@ from typing import Any
 
 from claimed_med.errors import ContractError, OutputError
 from claimed_med.secret import from_environment
-from claimed_med.trust.alert import Alert
+from claimed_med.trust.alert import Alert, Cause, only
 from claimed_med.trust.told import Told
 
 _WHERE = "send-notification"
 _TIMEOUT_S = 30.0
+_MOST_CAUSES = 40  # lines of one message
 _PORTS = {"smtp": 587, "smtps": 465}
 _HERE = ("127.0.0.1", "localhost", "::1")
 USER, PASSWORD, TOKEN, AUTHORITIES = (
@@ -34,14 +35,31 @@ USER, PASSWORD, TOKEN, AUTHORITIES = (
 
 
 def text_of(alerts: Sequence[Alert], model: str, link: str) -> str:
-    """What people read."""
+    """What people read: a line for everything that passes a limit, with its windows."""
     lines = [f"The model {model[:12] or '(no digest)'} passes {len(alerts)} limit(s):", ""]
+    left = _MOST_CAUSES
     for one in alerts:
         shown = "missing" if one.value is None else f"{one.value:g}"
         lines.append(f"- {one.why or one.limit}")
-        lines.append(f"  {one.limit}; it is {shown}")
-        lines += [f"  {', '.join(cause for cause in one.causes if cause)}"] if any(one.causes) else []
+        lines.append(f"  {one.limit}; it is {shown}" + ("" if one.now else "; no longer in the newest window"))
+        lines += [f"  {_line(cause)}" for cause in one.causes[:left] if _line(cause)]
+        left = max(0, left - len(one.causes))
+    n_causes = sum(len(one.causes) for one in alerts)
+    lines += [f"- and {n_causes - _MOST_CAUSES} more, see the report"] if n_causes > _MOST_CAUSES else []
     return "\n".join([*lines, *(["", f"Report: {link}"] if link else [])]) + "\n"
+
+
+def _line(cause: Cause) -> str:
+    """`scanner: windows 3, 5 to 7 (until 2026-02-01 12:00)`."""
+    runs = [one.windows for one in cause.episodes if one.windows]
+    if not runs:
+        return cause.name
+    numbers = [[name.partition(":")[0] for name in run] for run in runs]
+    told = ", ".join(run[0] if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in numbers)
+    until = runs[-1][-1].partition(" to ")[2]
+    several = len(numbers) > 1 or len(numbers[0]) > 1
+    place = f"window{'s' if several else ''} {told}{f' (until {until})' if until else ''}"
+    return f"{cause.name}: {place}" if cause.name else place
 
 
 @dataclass(frozen=True)
@@ -116,9 +134,9 @@ def tell(ways: Sequence[Channel], alerts: Sequence[Alert], model: str, link: str
     if failed:
         what = "; ".join(f"{one.what} ({one.got})" if one.got else one.what for one in failed)
         raise OutputError(_WHERE, what, do="run again: only what failed is sent again")
-    known = {(one.key, cause) for found in news.values() for one in found for cause in one.causes}
-    fresh = (replace(one, causes=tuple(cause for cause in one.causes if (one.key, cause) in known)) for one in alerts)
-    return [one for one in fresh if one.causes] if ways else list(alerts)
+    sent = {(one.key, cause.name, episode) for found in news.values() for one in found for cause in one.causes
+            for episode in cause.episodes}  # fmt: skip
+    return only(alerts, lambda *told: told in sent) if ways else list(alerts)
 
 
 def mail(server: str, sender: str, recipient: str, subject: str, text: str) -> None:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from claimed_med.errors import InputError
-from claimed_med.trust.alert import Alert
+from claimed_med.trust.alert import Alert, Episode, only
 
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS told_to "
-    "(model TEXT NOT NULL, channel TEXT NOT NULL, key TEXT NOT NULL, cause TEXT NOT NULL, "
-    "PRIMARY KEY (model, channel, key, cause))"
+    "(model TEXT NOT NULL, channel TEXT NOT NULL, key TEXT NOT NULL, cause TEXT NOT NULL, first REAL NOT NULL, "
+    "last REAL NOT NULL, PRIMARY KEY (model, channel, key, cause, first))"
 )
 
 
@@ -36,21 +35,33 @@ class Told:
             database.execute(_SCHEMA)
 
     def news(self, channel: str, alerts: Sequence[Alert]) -> list[Alert]:
-        """Alerts with only those causes that this channel was not told of; others are left out."""
+        """Alerts with only what this channel was not told of.
+
+        An episode is known when it shares any time with one that was told: it has gone on, or its windows were cut
+        anew, because truth arrived late or old cases were deleted.
+        """
         with self._open() as database:
-            told = "SELECT key, cause FROM told_to WHERE model = ? AND channel = ?"
-            known = set(database.execute(told, (self.model, channel)))
-        fresh = (
-            replace(one, causes=tuple(cause for cause in one.causes if (one.key, cause) not in known)) for one in alerts
-        )
-        return [one for one in fresh if one.causes]
+            told = "SELECT key, cause, first, last FROM told_to WHERE model = ? AND channel = ?"
+            known: dict[tuple[str, str], list[tuple[float, float]]] = {}
+            for key, cause, first, last in database.execute(told, (self.model, channel)):
+                known.setdefault((key, cause), []).append((first, last))
+
+        def is_new(key: str, cause: str, one: Episode) -> bool:
+            return not any(first <= one.last and one.first <= last for first, last in known.get((key, cause), []))
+
+        return only(alerts, is_new)
 
     def remember(self, channel: str, alerts: Sequence[Alert]) -> None:
-        """A channel was told of all this, which is wrong now; what is no longer wrong is told again when it recurs."""
+        """A channel knows all of this now; what is not among it is told again when it recurs."""
         with self._open() as database:
             database.execute("DELETE FROM told_to WHERE model = ? AND channel = ?", (self.model, channel))
-            rows = [(self.model, channel, one.key, cause) for one in alerts for cause in one.causes]
-            database.executemany("INSERT OR IGNORE INTO told_to VALUES (?, ?, ?, ?)", rows)
+            rows = [
+                (self.model, channel, one.key, cause.name, episode.first, episode.last)
+                for one in alerts
+                for cause in one.causes
+                for episode in cause.episodes
+            ]
+            database.executemany("INSERT OR REPLACE INTO told_to VALUES (?, ?, ?, ?, ?, ?)", rows)
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:

@@ -22,11 +22,13 @@ class Window:
         name: Its number and, where the table has times, its first and last.
         table: The rows, in the order of time.
         whole: Whether it is as long as asked for; the last one may still grow.
+        span: Times of its first and last row [s since 1970, UTC]; without times its number, twice.
     """
 
     name: str
     table: pd.DataFrame
     whole: bool
+    span: tuple[float, float]
 
 
 def windows(table: pd.DataFrame, size: str, where: str, *, time: str = "time") -> list[Window]:
@@ -53,7 +55,7 @@ def windows(table: pd.DataFrame, size: str, where: str, *, time: str = "time") -
         raise InputError(where, f"the table has no column {time!r}", do="give a window as a number of rows")
     cut = _by_time(table, time, int(told[1]), told[2]) if told[2] else _by_count(table, int(told[1]))
     return [
-        Window(_name(number, rows, time), rows.reset_index(drop=True), whole)
+        Window(_name(number, rows, time), rows.reset_index(drop=True), whole, _span(number, rows, time))
         for number, (rows, whole) in enumerate(cut, 1)
     ]
 
@@ -84,3 +86,9 @@ def _name(number: int, rows: pd.DataFrame, time: str) -> str:
         return f"{number}"
     first, last = rows[time].iloc[0], rows[time].iloc[-1]
     return f"{number}: {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M}"
+
+
+def _span(number: int, rows: pd.DataFrame, time: str) -> tuple[float, float]:
+    if time not in rows.columns:
+        return float(number), float(number)
+    return rows[time].iloc[0].timestamp(), rows[time].iloc[-1].timestamp()

@@ -23,6 +23,14 @@ def test_only_the_last_window_may_still_grow():
     assert [one.whole for one in windows(TABLE, "7d", "test")] == [True, False]
 
 
+def test_a_window_spans_the_times_of_its_rows_or_is_its_number():
+    first, second, _ = windows(TABLE, "20", "test")
+    start = pd.Timestamp("2026-03-01", tz="UTC").timestamp()
+    assert first.span == (start, start + 19 * 6 * 3600)
+    assert second.span[0] == start + 20 * 6 * 3600
+    assert [one.span for one in windows(TABLE[["n"]], "20", "test")] == [(1, 1), (2, 2), (3, 3)]
+
+
 def test_what_cannot_be_cut_is_refused():
     with pytest.raises(ContractError, match="window cannot be read"):
         windows(TABLE, "soon", "test")

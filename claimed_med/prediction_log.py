@@ -104,6 +104,7 @@ class Prediction:
     truth_at: float = 0.0
 
 
+ATTRIBUTES = ("sex", "age_band", "view", "modality", "manufacturer", "scanner", "site")
 COLUMNS = tuple(one.name for one in fields(Prediction))
 _TYPES = {
     "at": "DOUBLE PRECISION NOT NULL",

@@ -27,10 +27,10 @@ from claimed_med.dicom.web_transport import TooMuch
 from claimed_med.errors import ClaimedMedError, ContractError, InputError, OutputError
 from claimed_med.handles import DicomSeries
 from claimed_med.payload import LINEAGE
-from claimed_med.prediction_log import Prediction
+from claimed_med.prediction_log import ATTRIBUTES, Prediction
 from claimed_med.secret import keyed_hash
 from claimed_med.services import serve_metrics
-from claimed_med.services.serve_case import ATTRIBUTES, described, features, figures
+from claimed_med.services.serve_case import described, features, figures
 from claimed_med.services.serve_error import WHERE, ArchiveFailed, Forbidden, NotTaken, TooLarge
 from claimed_med.services.serve_inflate import check_inflated
 from claimed_med.services.serve_job import Job, current

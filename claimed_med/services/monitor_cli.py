@@ -41,9 +41,12 @@ def main(words: Sequence[str]) -> int:
         given.record, dict(_reference(one) for one in given.reference), given.window,
         tuple(given.attribute or ("sex", "age_band")), given.limits, tuple(given.pictures), given.last_cases,
     )  # fmt: skip
+    monitor = Monitor(watch)
+    for digest in monitor.models():
+        monitor.ask(digest)  # begun before anybody asks for the page
     print(f"http://{given.host}:{given.port}/", flush=True)
     uvicorn.run(
-        application(Monitor(watch), token), host=given.host, port=given.port, log_level="warning", access_log=False,
+        application(monitor, token), host=given.host, port=given.port, log_level="warning", access_log=False,
         ssl_certfile=given.cert, ssl_keyfile=given.key,
     )  # fmt: skip
     return 0

@@ -20,7 +20,7 @@ from claimed_med.trust.fairness import FAIR_RANGES, Outcome
 from claimed_med.trust.metric import Metric, rows
 from claimed_med.trust.monitoring import KEYS, LABEL, one_model, owners
 from claimed_med.trust.performance import Scored
-from claimed_med.trust.window import Window, windows
+from claimed_med.trust.window import Kept, Window, windows
 
 Mask = npt.NDArray[np.bool_]
 _WHERE = "measure-bias-over-time"
@@ -63,6 +63,8 @@ def over_time(
     attributes: Sequence[str],
     rules: subgroup.Rules,
     limits: Limits,
+    *,
+    kept: Kept | None = None,
 ) -> dict[str, Any]:
     """The report on every window, oldest first; only rows whose truth is known count.
 
@@ -76,6 +78,7 @@ def over_time(
         attributes: Columns that say who belongs to which group.
         rules: How groups are compared with each other.
         limits: When a risen error rate counts.
+        kept: What an earlier call with the same reference, attributes and rules measured.
 
     Raises:
         InputError: A column is missing, an attribute that there is not, no truth of the reference is known, or a
@@ -97,7 +100,8 @@ def over_time(
     subgroup.check({name: {**earlier[name], **later[name]} for name in later}, rules, _WHERE)
     cut = windows(judged, size, _WHERE)
     notes += list(_empty(cut, used))
-    return _report(model, size, used, rules, [_window(before, one, used, rules, limits) for one in cut], notes)
+    told = (kept or Kept()).each(cut, lambda one: _window(before, one, used, rules, limits))
+    return _report(model, size, used, rules, told, notes)
 
 
 def _check(attributes: Sequence[str], reference: pd.DataFrame, table: pd.DataFrame) -> None:

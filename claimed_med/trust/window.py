@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -29,6 +32,27 @@ class Window:
     table: pd.DataFrame
     whole: bool
     span: tuple[float, float]
+
+
+class Kept:
+    """What was measured of windows before: taken over where neither name nor rows of a window have changed."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, dict[str, Any]] = {}
+
+    def each(self, cut: Iterable[Window], measure: Callable[[Window], dict[str, Any]]) -> list[dict[str, Any]]:
+        """Measure windows.
+
+        Args:
+            cut: Windows; what was kept of others is forgotten.
+            measure: Must depend on the window only, for all calls of one object.
+        """
+        made = {}
+        for one in cut:
+            key = _digest(one)
+            made[key] = self._kept[key] if key in self._kept else measure(one)
+        self._kept = made
+        return list(made.values())
 
 
 def windows(table: pd.DataFrame, size: str, where: str, *, time: str = "time") -> list[Window]:
@@ -92,3 +116,9 @@ def _span(number: int, rows: pd.DataFrame, time: str) -> tuple[float, float]:
     if time not in rows.columns:
         return float(number), float(number)
     return rows[time].iloc[0].timestamp(), rows[time].iloc[-1].timestamp()
+
+
+def _digest(window: Window) -> str:
+    rows = pd.util.hash_pandas_object(window.table, index=False).to_numpy().tobytes()
+    head = json.dumps([window.name, window.whole, *map(str, window.table.columns)])
+    return hashlib.sha256(head.encode() + rows).hexdigest()

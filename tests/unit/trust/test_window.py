@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from claimed_med.errors import ContractError, InputError
-from claimed_med.trust.window import windows
+from claimed_med.trust.window import Kept, windows
 
 TABLE = pd.DataFrame({"time": pd.date_range("2026-03-01", periods=50, freq="6h", tz="UTC").astype(str), "n": range(50)})
 
@@ -40,3 +40,21 @@ def test_what_cannot_be_cut_is_refused():
         windows(TABLE.assign(time="yesterday"), "20", "test")
     with pytest.raises(InputError, match="no column 'time'"):
         windows(TABLE[["n"]], "7d", "test")
+
+
+def test_only_windows_that_have_changed_are_measured_again():
+    kept, measured = Kept(), []
+
+    def measure(window):
+        measured.append(window.name.partition(":")[0])
+        return {"sum": int(window.table["n"].sum())}
+
+    def told(table):
+        measured.clear()
+        return [one["sum"] for one in kept.each(windows(table, "20", "test"), measure)], list(measured)
+
+    assert told(TABLE[:45]) == ([190, 590, 210], ["1", "2", "3"])
+    assert told(TABLE[:45]) == ([190, 590, 210], [])
+    assert told(TABLE) == ([190, 590, 445], ["3"]), "the last has grown"
+    assert told(TABLE.assign(n=[1000, *range(1, 50)])) == ([1190, 590, 445], ["1"]), "a value of the first has changed"
+    assert told(TABLE.assign(label="ill"))[1] == ["1", "2", "3"], "a column has come"

@@ -22,9 +22,9 @@ from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, R
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from claimed_med.dicom.web_auth import is_loopback
 from claimed_med.services import monitor_chart as charts
 from claimed_med.services.monitor_data import Monitor, Watched
-from claimed_med.services.serve_options import is_loopback
 from claimed_med.trust.metric import shown
 
 _PAGES = Path(__file__).parent / "pages"

@@ -300,7 +300,7 @@ def deidentify_dicom(files: DicomCollection, /, *, profile: str = 'research') ->
     """
     ...
 
-def deploy_kserve(bundle: ModelBundle, decision: Decision, /, *, storage_uri: str = '', name: str = 'claimed-med', namespace: str = 'default', container_image: str = 'claimed-med/serve', account: str = '', token_secret: str = 'claimed-med-tokens', project_secret: str = '', database_secret: str = '', min_replicas: int = 1, max_replicas: int = 3, concurrency: int = 8, canary_percent: int = 100, n_gpus: int = 0, cpu: str = '2', memory: str = '8Gi', archives: str = '', egress: str = '', protocol: Literal['rest', 'grpc'] = 'rest', apply: bool = True, override: str = '') -> _DeployKserveOutputs:
+def deploy_kserve(bundle: ModelBundle, decision: Decision, /, *, storage_uri: str = '', name: str = 'claimed-med', namespace: str = 'default', container_image: str = 'claimed-med/serve', account: str = '', token_secret: str = 'claimed-med-tokens', project_secret: str = '', database_secret: str = '', lineage_claim: str = '', pictures_claim: str = '', min_replicas: int = 1, max_replicas: int = 3, concurrency: int = 8, canary_percent: int = 100, n_gpus: int = 0, cpu: str = '2', memory: str = '8Gi', archives: str = '', egress: str = '', protocol: Literal['rest', 'grpc'] = 'rest', apply: bool = True, override: str = '') -> _DeployKserveOutputs:
     """Deploy a blessed model on KServe.
 
     Args:
@@ -314,6 +314,8 @@ def deploy_kserve(bundle: ModelBundle, decision: Decision, /, *, storage_uri: st
         token_secret: Secret whose key `tokens` holds lines NAME:TOKEN.
         project_secret: Secret with CLAIMED_MED_SECRET, by which signatures are checked; empty for none.
         database_secret: Secret whose key `url` names the PostgreSQL of the record; empty for a volume of the pod.
+        lineage_claim: PersistentVolumeClaim, writable by many pods, for the lineage records of DICOM answers; empty for none.
+        pictures_claim: PersistentVolumeClaim for overviews and explanations, pixels of patients; empty for none.
         min_replicas: 0 scales to zero.
         max_replicas: Most pods.
         concurrency: Requests a pod at which another one is started.

@@ -145,7 +145,8 @@ def quality(reference: pd.DataFrame, window: pd.DataFrame, columns: Sequence[str
             found = sorted(set(window[name].dropna().astype(str)) - set(reference[name].dropna().astype(str)))
             new.update({name: found} if found else {})
     refused = float((window[OUTCOME].astype(str) != DONE).mean()) if OUTCOME in window.columns else 0.0
-    missing = {name: float(window[name].isna().mean()) for name in named}
+    known = window[named].notna().any(axis=1)  # of files that could not be read nothing is known: they are refused
+    missing = {name: float(part) for name, part in window.loc[known, named].isna().mean().items()}
     return {"missing": {name: part for name, part in missing.items() if part}, "new": new, "refused": refused}
 
 

@@ -300,7 +300,7 @@ def deidentify_dicom(files: DicomCollection, /, *, profile: str = 'research') ->
     """
     ...
 
-def deploy_kserve(bundle: ModelBundle, decision: Decision, /, *, storage_uri: str = '', name: str = 'claimed-med', namespace: str = 'default', container_image: str = 'claimed-med/serve', account: str = '', token_secret: str = 'claimed-med-tokens', project_secret: str = '', database_secret: str = '', min_replicas: int = 1, max_replicas: int = 3, concurrency: int = 8, canary_percent: int = 100, n_gpus: int = 0, cpu: str = '2', memory: str = '8Gi', archives: str = '', egress: str = '', protocol: Literal['rest', 'grpc'] = 'rest', apply: bool = True, override: str = '') -> _DeployKserveOutputs:
+def deploy_kserve(bundle: ModelBundle, decision: Decision, /, *, storage_uri: str = '', name: str = 'claimed-med', namespace: str = 'default', container_image: str = 'claimed-med/serve', account: str = '', token_secret: str = 'claimed-med-tokens', project_secret: str = '', database_secret: str = '', lineage_claim: str = '', pictures_claim: str = '', min_replicas: int = 1, max_replicas: int = 3, concurrency: int = 8, canary_percent: int = 100, n_gpus: int = 0, cpu: str = '2', memory: str = '8Gi', archives: str = '', egress: str = '', protocol: Literal['rest', 'grpc'] = 'rest', apply: bool = True, override: str = '') -> _DeployKserveOutputs:
     """Deploy a blessed model on KServe.
 
     Args:
@@ -314,6 +314,8 @@ def deploy_kserve(bundle: ModelBundle, decision: Decision, /, *, storage_uri: st
         token_secret: Secret whose key `tokens` holds lines NAME:TOKEN.
         project_secret: Secret with CLAIMED_MED_SECRET, by which signatures are checked; empty for none.
         database_secret: Secret whose key `url` names the PostgreSQL of the record; empty for a volume of the pod.
+        lineage_claim: PersistentVolumeClaim, writable by many pods, for the lineage records of DICOM answers; empty for none.
+        pictures_claim: PersistentVolumeClaim for overviews and explanations, pixels of patients; empty for none.
         min_replicas: 0 scales to zero.
         max_replicas: Most pods.
         concurrency: Requests a pod at which another one is started.
@@ -966,7 +968,7 @@ def send_deidentified(deidentified: DicomCollection, decision: Decision, /, *, n
     """
     ...
 
-def send_notification(drift: Report, bias: Report, /, *, limits: str = 'deployed_classifier', mail_server: str = '', mail_from: str = '', mail_to: str = '', webhook: str = '', link: str = '', told: str = '') -> _SendNotificationOutputs:
+def send_notification(drift: Report, bias: Report, /, *, limits: str = 'deployed_classifier', mail_server: str = '', mail_from: str = '', mail_to: str = '', webhook: str = '', link: str = '', told: str = '', n_windows: int = 50) -> _SendNotificationOutputs:
     """Tell people when a deployed model passes a limit.
 
     Args:
@@ -978,11 +980,12 @@ def send_notification(drift: Report, bias: Report, /, *, limits: str = 'deployed
         mail_to: Addresses of the recipients, separated by commas.
         webhook: https address that takes a JSON message; '' for none.
         link: Address of the report, for the message.
-        told: File in which is kept what was told; '' tells everything every time.
+        told: File in which is kept what was told; '' tells about the newest whole window, every time.
+        n_windows: Newest whole windows that are looked at for what was not told yet.
 
     Returns:
         receipt: Every passed limit with its causes, which of them are new, and the limits as Prometheus alert rules (`alerts.rules.yaml`).
-        n_alerts: Limits that are passed now.
+        n_alerts: Limits that the newest whole window passes, or that nobody was told of yet.
     """
     ...
 

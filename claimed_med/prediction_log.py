@@ -104,6 +104,7 @@ class Prediction:
     truth_at: float = 0.0
 
 
+ATTRIBUTES = ("sex", "age_band", "view", "modality", "manufacturer", "scanner", "site")
 COLUMNS = tuple(one.name for one in fields(Prediction))
 _TYPES = {
     "at": "DOUBLE PRECISION NOT NULL",
@@ -233,17 +234,17 @@ class PredictionLog:
         )
         return {str(name): int(count) for name, count in found}
 
-    def state(self) -> dict[str, tuple[int, int]]:
-        """Model digest -> (predictions, those whose truth is known): tells whether something has changed.
+    def state(self) -> dict[str, tuple[int, int, float, float]]:
+        """Model digest -> what tells whether something has changed: predictions, those whose truth is known, and times.
 
         Raises:
             InputError: The database cannot be read.
         """
         found = self._query(
-            "SELECT model_digest, COUNT(*), SUM(CASE WHEN truth <> '' THEN 1 ELSE 0 END) FROM predictions "
-            "GROUP BY model_digest ORDER BY model_digest"
+            "SELECT model_digest, COUNT(*), SUM(CASE WHEN truth <> '' THEN 1 ELSE 0 END), MAX(at), SUM(truth_at) "
+            "FROM predictions GROUP BY model_digest ORDER BY model_digest"
         )
-        return {str(name): (int(count), int(known)) for name, count, known in found}
+        return {str(name): (int(count), int(known), float(at), float(told)) for name, count, known, at, told in found}
 
     def forget(self, before: float) -> int:
         """Delete what is older than a time [s since 1970, UTC] (retention); how many.

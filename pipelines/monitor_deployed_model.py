@@ -1,6 +1,6 @@
 """A deployed model's record in; drift, bias and quality over time out; people are told when a limit is passed.
 
-Run it on a schedule (a Kubeflow recurring run, cron): each run judges the newest window again, and tells only news.
+Run it on a schedule (a Kubeflow recurring run, cron): each run judges the whole windows again, and tells only news.
 """
 
 from collections.abc import Callable

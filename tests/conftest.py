@@ -113,6 +113,12 @@ def mailbox(tmp_path_factory, monkeypatch):
         def handle_message(self, message):
             self.mails.append(message)
 
+        async def handle_RCPT(self, _server, _session, envelope, address, _options):  # noqa: N802 - aiosmtpd asks it
+            if address.startswith("nobody@"):
+                return "550 no such person"
+            envelope.rcpt_tos.append(address)
+            return "250 OK"
+
     authority = trustme.CA()
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("localhost").configure_cert(context)

@@ -16,7 +16,7 @@ from claimed_med.dicom.header import Instance, NotReadable, drop_copies, open_in
 from claimed_med.dicom.series import Series, is_image, volumes_of
 from claimed_med.payload import files_below, sha256_of
 
-_COPY = Finding("RepeatedInstance", "another copy of an image that is there already: same identifier, place and pixels")
+COPY = Finding("RepeatedInstance", "another copy of an image that is there already: same identifier, place and pixels")
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def _scan(paths: Sequence[Path]) -> Scan:
         else:
             others.append(_other(path, instance.dataset))
     images, copies = drop_copies(images)
-    skipped += [Skipped(path, _COPY) for path in copies]
+    skipped += [Skipped(path, COPY) for path in copies]
     found = volumes_of(images)
     _tell_apart(found)
     volumes = [entry_of(series) for series in found]

@@ -104,11 +104,9 @@ def check_address(url: str, credentials: Credentials) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine, by its name or address."""
-    if host == "localhost":
-        return True
+    """Whether a host is this machine, by its name or address; IPv6 with or without brackets."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
 

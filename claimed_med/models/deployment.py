@@ -108,5 +108,9 @@ def rolled_back(where: str, current: Mapping[str, Any], previous: Mapping[str, A
 
 
 def _places(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    told = ((one["kind"], one["metadata"]["namespace"], one["metadata"]["name"]) for one in report["manifests"])
+    """Kinds, namespaces and names; a runtime is called by its bundle."""
+    told = (
+        (one["kind"], one["metadata"]["namespace"], "" if one["kind"] == "ServingRuntime" else one["metadata"]["name"])
+        for one in report["manifests"]
+    )
     return sorted(told)

@@ -19,6 +19,7 @@ REST, GRPC = "rest", "grpc"
 # KServe routes requests to one port, and knows what it speaks by its name: h2c is gRPC (HTTP/2 without TLS)
 _PORTS = {REST: ("http1", HTTP_PORT, "v2"), GRPC: ("h2c", GRPC_PORT, "grpc-v2")}
 MODELS, TOKENS, STATE = "/mnt/models", "/etc/claimed-med/tokens", "/var/lib/claimed-med"
+KEPT = "/mnt/kept"
 _WHERE = "deploy-kserve"
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,50}[a-z0-9])?")
 _CIDR = re.compile(r"(\d{1,3}\.){3}\d{1,3}/\d{1,2}:\d{1,5}")
@@ -41,6 +42,8 @@ class Service:
         token_secret: Secret with the key `tokens`: lines NAME:TOKEN.
         project_secret: Secret with the key CLAIMED_MED_SECRET; '' for none.
         database_secret: Secret with the key `url` of the record of predictions; '' for a volume of the pod.
+        lineage_claim: PersistentVolumeClaim that keeps lineage records; '' keeps none.
+        pictures_claim: PersistentVolumeClaim that keeps overviews and explanations of cases; '' keeps none.
         min_replicas: 0 scales to zero.
         max_replicas: Most pods.
         concurrency: Requests a pod at which another one is started.
@@ -68,6 +71,8 @@ class Service:
     token_secret: str = "claimed-med-tokens"  # noqa: S105 - the name of a Secret
     project_secret: str = ""
     database_secret: str = ""
+    lineage_claim: str = ""
+    pictures_claim: str = ""
     min_replicas: int = 1
     max_replicas: int = 3
     concurrency: int = 8
@@ -88,6 +93,9 @@ class Service:
                 raise ContractError(
                     "deploy-kserve", f"{what} is no name", got=repr(getattr(self, what)), allowed=allowed
                 )
+        for what, claim in self.claims.items():
+            if not _NAME.fullmatch(claim):
+                raise ContractError(_WHERE, f"{what}_claim is no name", got=repr(claim))
         if not self.storage_uri.startswith(_SCHEMES):
             raise ContractError(_WHERE, "storage_uri is no address", allowed=", ".join(_SCHEMES))
         if self.max_replicas < max(1, self.min_replicas):
@@ -97,6 +105,12 @@ class Service:
         bad = [one for one in self.egress if not _CIDR.fullmatch(one)]
         if bad:
             raise ContractError(_WHERE, "egress cannot be read", got=bad[0], allowed="10.1.2.3/32:443")
+
+    @property
+    def claims(self) -> dict[str, str]:
+        """What the server keeps on volumes of the cluster: `lineage`, `pictures` -> PersistentVolumeClaim."""
+        told = {"lineage": self.lineage_claim, "pictures": self.pictures_claim}
+        return {what: claim for what, claim in told.items() if claim}
 
 
 def manifests(service: Service) -> list[dict[str, Any]]:
@@ -118,7 +132,7 @@ def _meta(service: Service, name: str) -> dict[str, Any]:
 def _service(service: Service) -> dict[str, Any]:
     model = {
         "modelFormat": {"name": FORMAT, "version": VERSION},
-        "runtime": f"{service.name}-runtime",
+        "runtime": _runtime_name(service),
         "protocolVersion": _PORTS[service.protocol][2],
         "storageUri": service.storage_uri,
         "resources": _resources(service),
@@ -152,12 +166,17 @@ def _service(service: Service) -> dict[str, Any]:
     }
 
 
+def _runtime_name(service: Service) -> str:
+    """One runtime a bundle: it pins the digest, and a canary must not change that of the revision beside it."""
+    return f"{service.name}-{service.bundle_digest[:12]}"
+
+
 def _runtime(service: Service) -> dict[str, Any]:
     annotations = {"prometheus.kserve.io/port": str(HTTP_PORT), "prometheus.kserve.io/path": "/metrics"}
     return {
         "apiVersion": f"{GROUP}/v1alpha1",
         "kind": "ServingRuntime",
-        "metadata": _meta(service, f"{service.name}-runtime"),
+        "metadata": _meta(service, _runtime_name(service)),
         "spec": {
             "annotations": annotations,
             "supportedModelFormats": [{"name": FORMAT, "version": VERSION, "autoSelect": False}],
@@ -168,6 +187,10 @@ def _runtime(service: Service) -> dict[str, Any]:
                 {"name": "tokens", "secret": {"secretName": service.token_secret}},
                 {"name": "state", "emptyDir": {"sizeLimit": "20Gi"}},
                 {"name": "tmp", "emptyDir": {"sizeLimit": "4Gi"}},
+                *(
+                    {"name": what, "persistentVolumeClaim": {"claimName": claim}}
+                    for what, claim in service.claims.items()
+                ),
             ],
         },
     }
@@ -197,6 +220,7 @@ def _container(service: Service) -> dict[str, Any]:
             {"name": "tokens", "mountPath": TOKENS, "readOnly": True},
             {"name": "state", "mountPath": STATE},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a private volume of the pod
+            *({"name": what, "mountPath": f"{KEPT}/{what}"} for what in service.claims),
         ],
     }
 
@@ -207,6 +231,8 @@ def arguments(service: Service) -> list[str]:
     words = [MODELS, "--name", service.name, "--host", "0.0.0.0", "--behind-tls-proxy", "--open-metrics"]  # noqa: S104 - of the pod; others are kept out by the policy
     words += ["--http-port", str(HTTP_PORT), "--grpc-port", str(GRPC_PORT), "--token-file", f"{TOKENS}/tokens"]
     words += ["--log", log, "--work", f"{STATE}/work", "--expect", service.bundle_digest]
+    for what in service.claims:
+        words += [f"--{what}", f"{KEPT}/{what}"]
     for one in service.archives:
         words += ["--allow-origin", one]
     return [*words, *(["--override", service.override] if service.override else [])]

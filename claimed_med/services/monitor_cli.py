@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TOKEN = "CLAIMED_MED_MONITOR_TOKEN"  # noqa: S105 - the name of a variable
-_HERE = ("127.0.0.1", "::1", "localhost")
 
 
 def main(words: Sequence[str]) -> int:
@@ -27,23 +26,27 @@ def main(words: Sequence[str]) -> int:
     given = parser().parse_args(list(words))
     uvicorn = require("uvicorn", "monitor")
     require("plotly", "monitor")
+    from claimed_med.dicom.web_auth import is_loopback
     from claimed_med.secret import from_environment
     from claimed_med.services.monitor_data import Monitor, Watch
     from claimed_med.services.monitor_page import application
 
     token = from_environment(TOKEN).decode()
-    if given.host not in _HERE and not token:
+    if not is_loopback(given.host) and not token:
         raise ContractError("monitor", "listens beyond this machine without a token", do=f"set {TOKEN} or {TOKEN}_FILE")
-    if given.host not in _HERE and not given.cert and not given.behind_tls_proxy:
+    if not is_loopback(given.host) and not given.cert and not given.behind_tls_proxy:
         do = "give --cert and --key, or say --behind-tls-proxy"
         raise ContractError("monitor", "listens beyond this machine without TLS", do=do)
     watch = Watch(
         given.record, dict(_reference(one) for one in given.reference), given.window,
         tuple(given.attribute or ("sex", "age_band")), given.limits, tuple(given.pictures), given.last_cases,
     )  # fmt: skip
+    monitor = Monitor(watch)
+    for digest in monitor.models():
+        monitor.ask(digest)  # begun before anybody asks for the page
     print(f"http://{given.host}:{given.port}/", flush=True)
     uvicorn.run(
-        application(Monitor(watch), token), host=given.host, port=given.port, log_level="warning", access_log=False,
+        application(monitor, token), host=given.host, port=given.port, log_level="warning", access_log=False,
         ssl_certfile=given.cert, ssl_keyfile=given.key,
     )  # fmt: skip
     return 0

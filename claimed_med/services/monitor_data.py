@@ -1,12 +1,12 @@
-"""What the page of deployed models shows: reports computed from the record, again only when the record has grown."""
+"""What the page of deployed models shows: reports on the record, worked out again for windows that have changed."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,15 @@ import pandas as pd
 
 from claimed_med.errors import InputError
 from claimed_med.prediction_log import PredictionLog
+from claimed_med.services.monitor_work import Work
 from claimed_med.trust import alert, bias_over_time, monitoring, policy
 from claimed_med.trust.drift import Rules
 from claimed_med.trust.recorded import table
 from claimed_med.trust.subgroup import Rules as GroupRules
-from claimed_med.trust.window import windows
+from claimed_med.trust.window import Kept, windows
 
 _N_BOOTSTRAP = 200
+_CLOCK_S = 1e-6  # times lose less than this on their way through a table
 # as the server writes them; named here too, since the page runs without what the server needs
 OVERVIEW, EXPLANATION, SHORT = "overview", "explanation", 12
 
@@ -87,6 +89,7 @@ class Watched:
         bias: Report of measure-bias-over-time; None without truth, attributes or a reference.
         missing: Why there is no drift or bias report.
         alerts: Limits that are passed now.
+        is_old: Whether more has been recorded since, which is being worked on.
     """
 
     digest: str
@@ -95,6 +98,22 @@ class Watched:
     bias: Mapping[str, Any] | None
     missing: Mapping[str, str]
     alerts: Sequence[alert.Alert]
+    is_old: bool = False
+
+
+@dataclass
+class _Seen:
+    """What is kept of a model between two reports.
+
+    Attributes:
+        since: Begin of what is looked at [s since 1970, UTC]: it stays for a while, so that windows stay the same.
+        drift: Windows of the drift report.
+        bias: Windows of the bias report.
+    """
+
+    since: float = 0.0
+    drift: Kept = field(default_factory=Kept)
+    bias: Kept = field(default_factory=Kept)
 
 
 class Monitor:
@@ -109,35 +128,43 @@ class Monitor:
 
     def __init__(self, watch: Watch) -> None:
         self.watch = watch
-        self._kept: dict[str, tuple[tuple[int, int], Watched]] = {}
-        self._lock = threading.Lock()
+        self._work = Work(self._watched)
+        self._seen: dict[str, _Seen] = {}
         if "://" not in watch.record and not Path(watch.record).is_file():
             raise InputError("monitor", "there is no record of predictions", do="give the one of `claimed-med serve`")
 
     def models(self) -> dict[str, int]:
         """Model digest -> number of predictions."""
-        return {digest: count for digest, (count, _) in self._state().items()}
+        return {digest: count for digest, (count, *_) in self._state().items()}
 
-    def model(self, digest: str) -> Watched:
-        """One model.
+    def ask(self, digest: str) -> Future[Watched]:
+        """One model, when it is worked out.
 
         Raises:
             KeyError: The record holds no prediction of it.
         """
-        state = self._state()[digest]
-        with self._lock:
-            kept = self._kept.get(digest)
-            if kept is None or kept[0] != state:
-                self._kept[digest] = (state, self._watched(digest))
-            return self._kept[digest][1]
+        return self._work.ask(digest, self._state()[digest])
 
-    def window(self, digest: str, number: int) -> pd.DataFrame:
-        """The cases of one window, counted from 1.
+    def before(self, digest: str) -> Watched | None:
+        """One model as it was worked out last, if it ever was."""
+        found = self._work.before(digest)
+        return None if found is None else replace(found, is_old=True)
+
+    def model(self, digest: str) -> Watched:
+        """One model; waits until it is worked out.
+
+        Raises:
+            KeyError: The record holds no prediction of it.
+        """
+        return self.ask(digest).result()
+
+    def window(self, watched: Watched, number: int) -> pd.DataFrame:
+        """The cases of one window of a model, counted from 1.
 
         Raises:
             KeyError: There is no such window.
         """
-        cut = windows(self.model(digest).table, self.watch.window, "monitor")
+        cut = windows(watched.table, self.watch.window, "monitor")
         if not 1 <= number <= len(cut):
             raise KeyError(number)
         return cut[number - 1].table
@@ -156,16 +183,28 @@ class Monitor:
         made = [Pictured.of(path) for path in found if path.parent.parent.name not in others]
         return sorted(made, key=lambda one: one.is_explanation)
 
-    def _state(self) -> dict[str, tuple[int, int]]:
+    def _state(self) -> dict[str, tuple[int, int, float, float]]:
         log = PredictionLog(self.watch.record)
         try:
             return log.state()
         finally:
             log.close()
 
+    def _table(self, digest: str, seen: _Seen) -> pd.DataFrame:
+        """The newest cases; the first stays the first until a quarter more has come."""
+        most = self.watch.last_cases
+        if seen.since:
+            found = table(self.watch.record, digest, 0.0, most + most // 4 + 1, since=seen.since)
+            if len(found) <= most + most // 4:
+                return found
+        found = table(self.watch.record, digest, 0.0, most)
+        seen.since = pd.Timestamp(found["time"].iloc[0]).timestamp() - _CLOCK_S if len(found) == most else 0.0
+        return found
+
     def _watched(self, digest: str) -> Watched:
         watch = self.watch
-        found = table(watch.record, digest, 0.0, watch.last_cases)
+        seen = self._seen.setdefault(digest, _Seen())
+        found = self._table(digest, seen)
         reference = watch.references.get(digest, watch.references.get(""))
         missing: dict[str, str] = {}
         drift = bias = None
@@ -173,10 +212,10 @@ class Monitor:
             missing = dict.fromkeys(("drift", "bias"), "no reference was given (--reference)")
         else:
             drift = self._tried(missing, "drift", lambda: monitoring.over_time(
-                reference, found, watch.window, [], Rules(), n_bootstrap=_N_BOOTSTRAP))  # fmt: skip
+                reference, found, watch.window, [], Rules(), n_bootstrap=_N_BOOTSTRAP, kept=seen.drift))  # fmt: skip
             bias = self._tried(missing, "bias", lambda: bias_over_time.over_time(
                 reference, found, watch.window, watch.attributes, GroupRules(),
-                bias_over_time.Limits(n_bootstrap=_N_BOOTSTRAP)))  # fmt: skip
+                bias_over_time.Limits(n_bootstrap=_N_BOOTSTRAP), kept=seen.bias))  # fmt: skip
         if bias is not None and not bias["windows"]:
             missing["bias"], bias = "; ".join(bias["notes"]), None
         reports = {name: one for name, one in (("drift", drift), ("bias", bias)) if one is not None}

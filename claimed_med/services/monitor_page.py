@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
 import secrets
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +22,15 @@ from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, R
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from claimed_med.dicom.web_auth import is_loopback
 from claimed_med.services import monitor_chart as charts
 from claimed_med.services.monitor_data import Monitor, Watched
-from claimed_med.services.serve_options import is_loopback
 from claimed_med.trust.metric import shown
 
 _PAGES = Path(__file__).parent / "pages"
 _PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 _A_PAGE = 100
+_PATIENCE_S = 1.0  # for the newest figures, where there are older ones to show
 _PLAIN = ("time", "case", "score", "predicted", "label", "outcome")
 _HIDDEN = frozenset({"model_digest", "positive", "threshold", "unit_key", "sop_key", "variant", *_PLAIN})
 _POLICY = (
@@ -101,11 +104,12 @@ class _Pages:
         self.templates.globals.update(shown=shown, new_id=lambda: secrets.token_hex(4))
 
     async def models(self, _: Request) -> Response:
-        def made() -> str:
-            listed = [self.monitor.model(digest) for digest in self.monitor.models()]
-            return self._page("models.html", models=[_summary(one) for one in listed])
-
-        return HTMLResponse(await run_in_threadpool(made))
+        listed = await self._all()
+        return HTMLResponse(
+            await run_in_threadpool(
+                lambda: self._page("models.html", models=[_summary(one) for one in listed], is_old=_any_old(listed))
+            )
+        )
 
     async def model(self, request: Request) -> Response:
         def made(watched: Watched) -> str:
@@ -115,6 +119,7 @@ class _Pages:
             return self._page(
                 "model.html",
                 model=_summary(watched),
+                is_old=watched.is_old,
                 watched=watched,
                 charts=_charts(watched),
                 attributes=attributes,
@@ -130,12 +135,13 @@ class _Pages:
         number = int(request.path_params["number"])
 
         def made(watched: Watched) -> str:
-            cases = self.monitor.window(watched.digest, number)
+            cases = self.monitor.window(watched, number)
             first = _A_PAGE * max(0, int(request.query_params.get("page", "0") or 0))
             rows = cases.iloc[first : first + _A_PAGE]
             return self._page(
                 "window.html",
                 model=_summary(watched),
+                is_old=watched.is_old,
                 number=number,
                 n_cases=len(cases),
                 page=first // _A_PAGE,
@@ -162,51 +168,68 @@ class _Pages:
         return await self._of_model(request, made)
 
     async def picture(self, request: Request) -> Response:
-        def found() -> Path:
-            digest, number = request.path_params["digest"], int(request.path_params["number"])
-            row = _case(self.monitor.model(digest), request.path_params["case"])
+        digest, number = request.path_params["digest"], int(request.path_params["number"])
+
+        def found(watched: Watched) -> Path:
+            row = _case(watched, request.path_params["case"])
             return self.monitor.pictures(digest, str(row.get("unit_key") or ""))[number].path
 
         try:
-            return FileResponse(await run_in_threadpool(found), media_type="image/png")
+            path = await run_in_threadpool(found, await self._watched(digest))
+            return FileResponse(path, media_type="image/png")
         except (KeyError, IndexError):
             return self._absent()
 
     async def metrics(self, _: Request) -> Response:
-        def made() -> str:
-            lines = [
-                "# HELP claimed_med_monitor Figures of the newest whole window.",
-                "# TYPE claimed_med_monitor gauge",
-            ]
-            for digest in self.monitor.models():
-                watched = self.monitor.model(digest)
-                for name, report in (("drift", watched.drift), ("bias", watched.bias)):
-                    for one in report["metrics"] if report else []:
-                        if str(one["group"]).startswith("latest") and one["value"] is not None:
-                            labels = {"model": digest, "report": name, "metric": one["name"], "group": one["group"]}
-                            told = ",".join(f"{key}={json.dumps(value)}" for key, value in labels.items())
-                            lines += [
-                                f"claimed_med_monitor{end}{{{told}}} {one[key]:.6g}"
-                                for key, end in (("value", ""), ("low", "_low"), ("high", "_high"))
-                                if one.get(key) is not None
-                            ]
-            return "\n".join(lines) + "\n"
+        listed = await self._all()
+        return PlainTextResponse(await run_in_threadpool(_exported, listed), media_type="text/plain; version=0.0.4")
 
-        return PlainTextResponse(await run_in_threadpool(made), media_type="text/plain; version=0.0.4")
-
-    async def _of_model(self, request: Request, made: Any) -> Response:
+    async def _of_model(self, request: Request, made: Callable[[Watched], str]) -> Response:
         try:
-            return HTMLResponse(
-                await run_in_threadpool(lambda: made(self.monitor.model(request.path_params["digest"])))
-            )
+            watched = await self._watched(request.path_params["digest"])
+            return HTMLResponse(await run_in_threadpool(made, watched))
         except (KeyError, ValueError):
             return self._absent()
+
+    async def _all(self) -> list[Watched]:
+        return [await self._watched(digest) for digest in await run_in_threadpool(self.monitor.models)]
+
+    async def _watched(self, digest: str) -> Watched:
+        """A model as it is now; as it was before, where that takes long. Nobody holds a thread while waiting."""
+        work: asyncio.Future[Watched] = asyncio.wrap_future(await run_in_threadpool(self.monitor.ask, digest))
+        before = self.monitor.before(digest)
+        if before is not None:
+            done, _ = await asyncio.wait([work], timeout=_PATIENCE_S)
+            if not done:
+                return before
+        return await work
 
     def _absent(self) -> Response:
         return HTMLResponse(self._page("absent.html"), 404)
 
     def _page(self, name: str, **values: Any) -> str:
         return self.templates.get_template(name).render(**values)
+
+
+def _exported(listed: Sequence[Watched]) -> str:
+    """Figures of the newest whole windows in the format of Prometheus."""
+    lines = ["# HELP claimed_med_monitor Figures of the newest whole window.", "# TYPE claimed_med_monitor gauge"]
+    for watched in listed:
+        for name, report in (("drift", watched.drift), ("bias", watched.bias)):
+            for one in report["metrics"] if report else []:
+                if str(one["group"]).startswith("latest") and one["value"] is not None:
+                    labels = {"model": watched.digest, "report": name, "metric": one["name"], "group": one["group"]}
+                    told = ",".join(f"{key}={json.dumps(value)}" for key, value in labels.items())
+                    lines += [
+                        f"claimed_med_monitor{end}{{{told}}} {one[key]:.6g}"
+                        for key, end in (("value", ""), ("low", "_low"), ("high", "_high"))
+                        if one.get(key) is not None
+                    ]
+    return "\n".join(lines) + "\n"
+
+
+def _any_old(listed: Sequence[Watched]) -> bool:
+    return any(one.is_old for one in listed)
 
 
 def _summary(watched: Watched) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from claimed_med.dicom.web_auth import is_loopback
 from claimed_med.errors import ClaimedMedError
 from claimed_med.services import serve_caller, serve_job, serve_metrics
 from claimed_med.services.serve_error import (
@@ -31,7 +32,7 @@ from claimed_med.services.serve_error import (
     understood,
 )
 from claimed_med.services.serve_job import Job
-from claimed_med.services.serve_options import Options, is_loopback
+from claimed_med.services.serve_options import Options
 from claimed_med.services.serve_record import Audit
 from claimed_med.services.serve_trace import span
 

@@ -12,7 +12,6 @@ from claimed_med.handles import DicomCollection, DicomSeries
 from claimed_med.prediction_log import OLDEST_TOLD
 from claimed_med.services.serve_model import Served
 
-ATTRIBUTES = ("sex", "age_band", "view", "modality", "manufacturer", "scanner", "site")
 _NUMBERS = tuple(
     """
     SliceThickness KVP MagneticFieldStrength WindowCenter WindowWidth RescaleSlope RescaleIntercept

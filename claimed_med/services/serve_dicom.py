@@ -20,17 +20,17 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from claimed_med.dicom.header import NotReadable, open_instance, whole
-from claimed_med.dicom.scan import VolumeEntry, scan
+from claimed_med.dicom.scan import COPY, VolumeEntry, scan
 from claimed_med.dicom.web import Archive, Patience, is_uid, require_all
 from claimed_med.dicom.web_multipart import CHUNK, NotMultipart, boundary_of, parts
 from claimed_med.dicom.web_transport import TooMuch
 from claimed_med.errors import ClaimedMedError, ContractError, InputError, OutputError
 from claimed_med.handles import DicomSeries
 from claimed_med.payload import LINEAGE
-from claimed_med.prediction_log import Prediction
+from claimed_med.prediction_log import ATTRIBUTES, Prediction
 from claimed_med.secret import keyed_hash
 from claimed_med.services import serve_metrics
-from claimed_med.services.serve_case import ATTRIBUTES, described, features, figures
+from claimed_med.services.serve_case import described, features, figures
 from claimed_med.services.serve_error import WHERE, ArchiveFailed, Forbidden, NotTaken, TooLarge
 from claimed_med.services.serve_inflate import check_inflated
 from claimed_med.services.serve_job import Job, current
@@ -213,6 +213,21 @@ class Dicom:
             return [self._one(entry, models, job, folder.parent) for entry in volumes]
         finally:
             current.reset(token)
+
+    def unread(self, models: Models, job: Job, *, is_all: bool) -> list[Prediction]:
+        """What the record says of files that cannot be read: one refusal a request. Copies are no loss.
+
+        Args:
+            models: What is served.
+            job: The request.
+            is_all: Whether it held nothing else: no volume.
+        """
+        skipped: Mapping[str, int] = job.told.get("skipped", {})
+        damaged = sorted(set(skipped) - {COPY.name})
+        if not damaged and not is_all:
+            return []
+        reason = " ".join([InputError.__name__, *damaged])
+        return [Prediction(**common(job, models.stable), outcome="refused", reason=reason)]
 
     def store(self, objects: Mapping[str, bytes], url: str, folder: Path) -> None:
         """Store what was made in an archive (STOW-RS).

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import re
 import secrets
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 from fastapi import APIRouter, Request, Response
 
-from claimed_med.errors import ContractError
+from claimed_med.errors import ContractError, InputError
 from claimed_med.services import serve_job, serve_v2
 from claimed_med.services.serve_access import App, Receive, Send
 from claimed_med.services.serve_dicom import Asked, Dicom, Result, failure
@@ -141,14 +141,18 @@ class Face:
         job.check()
         if method is not None:
             return self._explained(folder, method, asked)
-        results = self.dicom.predict(folder, self.tensors.models, job)
+        try:
+            results = self.dicom.predict(folder, self.tensors.models, job)
+        except InputError:
+            self._record([], job, is_refused=True)
+            raise
         return self._recorded(results, asked, place, job)
 
     def _recorded(
         self, results: list[Result], asked: Asked, place: Path, job: Job
     ) -> tuple[dict[str, Any], dict[str, bytes]]:
         job.told |= {"n_series": len(results), "n_refused": sum(not one.objects for one in results)}
-        self.recorder.record(lambda: [one.prediction for one in results]).result(max(0.1, job.left_s))
+        self._record(results, job)
         if error := failure(results):
             raise error
         job.check()
@@ -165,6 +169,12 @@ class Face:
                 self.dicom.store(objects, asked.store, place / "store")
             told["stored"] = sorted(objects)
         return told, objects
+
+    def _record(self, results: Sequence[Result], job: Job, *, is_refused: bool = False) -> None:
+        unread = self.dicom.unread(self.tensors.models, job, is_all=is_refused)
+        if results or unread:
+            made = [*(one.prediction for one in results), *unread]
+            self.recorder.record(lambda: made).result(max(0.1, job.left_s))
 
     def _explained(self, folder: Path, method: str, asked: Asked) -> tuple[dict[str, Any], dict[str, bytes]]:
         served = self.tensors.models.stable

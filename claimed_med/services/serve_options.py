@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from claimed_med.dicom.web_auth import is_loopback
 from claimed_med.errors import ContractError
 from claimed_med.services.serve_error import WHERE
 
@@ -262,14 +262,6 @@ def origin_of(url: str) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname or port is None or has_user:
         raise ContractError(WHERE, "an address is none of an archive", allowed="https://HOST[:PORT]/PATH")
     return f"{parts.scheme}://{parts.hostname.lower()}:{port}"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address is reached from this machine only."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def _check_certificate(tls: Tls) -> None:

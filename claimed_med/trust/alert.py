@@ -1,25 +1,52 @@
-"""Which limits of a deployed model are passed, why, and which of that nobody has been told yet."""
+"""Which limits of a deployed model are passed, and why."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
+import itertools
 import json
 import re
-import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from claimed_med.errors import InputError
 from claimed_med.trust import policy
-from claimed_med.trust.policy import Policy
+from claimed_med.trust.metric import TOO_FEW
+from claimed_med.trust.policy import COMPARISONS, Policy, Requirement
 
-_SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS told "
-    "(model TEXT NOT NULL, key TEXT NOT NULL, cause TEXT NOT NULL, PRIMARY KEY (model, key, cause))"
-)
+LATEST = "latest"  # the group of figures of the newest whole window
+# what a window must have for a figure to mean something
+_FROM = {"n_drifted": "tests", "n_worse": "performance", "n_flagged": "metrics"}
+_Judged = tuple[Mapping[str, Any] | None, Mapping[str, Any]]  # a window, and the report as if it were the newest
+
+
+@dataclass(frozen=True)
+class Episode:
+    """Windows in a row in which a limit is passed; one whose truth is not known, or with too few cases, ends none.
+
+    Attributes:
+        first: Begin of the first [s since 1970, UTC], or its number where there are no times.
+        last: End of the last.
+        windows: Their names, oldest first; none where the figure belongs to no window.
+    """
+
+    first: float
+    last: float
+    windows: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Cause:
+    """What passes a limit.
+
+    Attributes:
+        name: Of the drifted column, the flagged group ...; '' where nothing can be named.
+        episodes: When, oldest first.
+    """
+
+    name: str
+    episodes: tuple[Episode, ...]
 
 
 @dataclass(frozen=True)
@@ -29,24 +56,27 @@ class Alert:
     Attributes:
         key: Identifies model, limit and group.
         limit: In words.
-        value: The figure, or None when it is missing.
+        value: The figure in the newest window that passes it, or None when it is missing.
         why: The words of the limit.
-        causes: What passes it: drifted columns, flagged groups ...; '' alone where nothing can be named.
+        now: Whether the newest window that could be judged passes it.
+        causes: What passes it, and in which windows.
     """
 
     key: str
     limit: str
     value: float | None
     why: str
-    causes: tuple[str, ...]
+    now: bool
+    causes: tuple[Cause, ...]
 
 
-def raised(limits: Policy, reports: Mapping[str, Mapping[str, Any]]) -> list[Alert]:
-    """The limits that do not hold.
+def raised(limits: Policy, reports: Mapping[str, Mapping[str, Any]], *, n_windows: int = 1) -> list[Alert]:
+    """The limits that do not hold in the newest whole windows.
 
     Args:
         limits: Read by `claimed_med.trust.policy.load`.
         reports: `drift` and `bias`.
+        n_windows: How many windows are judged: the newest whole ones of which something is known.
 
     Raises:
         InputError: The reports are about different models.
@@ -54,57 +84,32 @@ def raised(limits: Policy, reports: Mapping[str, Mapping[str, Any]]) -> list[Ale
     models = sorted({str(one.get("model_digest", "")) for one in reports.values()})
     if len(models) != 1:
         raise InputError("send-notification", "the reports are about different models", got=len(models), allowed="1")
-    return [
-        Alert(
-            hashlib.sha256(json.dumps([models[0], one.requirement, one.group]).encode()).hexdigest()[:16],
-            one.requirement,
-            one.value,
-            one.told,
-            _causes(one.requirement, reports),
-        )
-        for one in policy.judge(limits, reports, models[0])
-        if not one.passed
-    ]
+    found: list[Alert] = []
+    views = {name: _views(one) for name, one in reports.items()}
+    for demand in limits.require:
+        judged: list[_Judged] = [(None, reports.get(demand.report, {}))]
+        if demand.group.startswith(LATEST) and (of_windows := views.get(demand.report)):
+            judged = [(one, view) for one, view in of_windows if _is_known(demand, one)][-n_windows:]
+        found += _passed(demand, judged, models[0])
+    return found
 
 
-class Told:
-    """What people were told already: one SQLite file.
+def only(alerts: Sequence[Alert], keep: Callable[[str, str, Episode], bool]) -> list[Alert]:
+    """Alerts with only some episodes; what has none left is left out.
 
     Args:
-        path: The file; made when it is not there.
+        alerts: All of them.
+        keep: Of key, name of the cause and episode, whether it stays.
     """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with self._open() as database:
-            database.execute(_SCHEMA)
-
-    def news(self, alerts: Sequence[Alert]) -> list[Alert]:
-        """Alerts with only those causes that nobody was told of; others are left out."""
-        with self._open() as database:
-            known = set(database.execute("SELECT key, cause FROM told"))
-        fresh = [(one, tuple(cause for cause in one.causes if (one.key, cause) not in known)) for one in alerts]
-        return [Alert(one.key, one.limit, one.value, one.why, causes) for one, causes in fresh if causes]
-
-    def remember(self, model: str, alerts: Sequence[Alert]) -> None:
-        """All of this is wrong with a model now and was told; what is no longer wrong is told again when it recurs."""
-        with self._open() as database:
-            database.execute("DELETE FROM told WHERE model = ?", (model,))
-            rows = [(model, one.key, cause) for one in alerts for cause in one.causes]
-            database.executemany("INSERT OR IGNORE INTO told VALUES (?, ?, ?)", rows)
-
-    @contextlib.contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        try:
-            database = sqlite3.connect(self.path, timeout=30)
-        except sqlite3.Error:
-            raise InputError("send-notification", "the file of what was told cannot be opened", do="check it") from None
-        try:
-            with database:
-                yield database
-        finally:
-            database.close()
+    found = []
+    for one in alerts:
+        causes = (
+            Cause(cause.name, tuple(episode for episode in cause.episodes if keep(one.key, cause.name, episode)))
+            for cause in one.causes
+        )
+        if left := tuple(cause for cause in causes if cause.episodes):
+            found.append(replace(one, causes=left))
+    return found
 
 
 def rules(limits: Policy) -> str:
@@ -138,17 +143,69 @@ def _matcher(group: str) -> str:
     return f"=~{json.dumps(start + '.+')}"
 
 
-def _causes(requirement: str, reports: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
-    name, _, figure = requirement.partition(": ")
-    report = reports.get(name, {})
-    latest: Mapping[str, Any] = next(
-        (one for one in report.get("windows", []) if one["name"] == report.get("latest")), {}
-    )
-    quality = latest.get("quality", {})
+def _views(report: Mapping[str, Any]) -> list[_Judged]:
+    """The report as if each whole window were the newest; the growing one where there is no other."""
+    listed = report.get("windows", [])
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for one in report.get("metrics", []):
+        window, mark, rest = str(one.get("group")).partition(" & ")
+        rows.setdefault(window, []).append({**one, "group": f"{LATEST}{mark}{rest}"})
+    return [
+        (one, {**report, "metrics": rows.get(f"window={one['name'].partition(':')[0]}", [])})
+        for one in [one for one in listed if one["whole"]] or listed[-1:]
+    ]
+
+
+def _is_known(demand: Requirement, window: Mapping[str, Any] | None) -> bool:
+    """Whether a window has enough cases, or truth, to say anything."""
+    if window is None or demand.metric not in _FROM:
+        return True
+    listed = window.get(_FROM[demand.metric], [])
+    if demand.metric == "n_worse":
+        return bool(listed)
+    return not listed or any(one["note"] != TOO_FEW for one in listed if one.get("group") != "all")
+
+
+def _passed(demand: Requirement, judged: Sequence[_Judged], model: str) -> Iterator[Alert]:
+    """One alert for every group that passes a limit in any of some windows, oldest first."""
+    found: dict[str, tuple[int, policy.Reason, dict[str, list[int]]]] = {}
+    for place, (window, view) in enumerate(judged):
+        for reason in policy.judge(Policy("", (demand,)), {demand.report: view} if view else {}, model):
+            if not reason.passed:
+                causes = found[reason.group][2] if reason.group in found else {}
+                for name in _causes(demand, window):
+                    causes.setdefault(name, []).append(place)
+                found[reason.group] = place, reason, causes
+    for group, (place, reason, causes) in found.items():
+        yield Alert(
+            hashlib.sha256(json.dumps([model, reason.requirement, group]).encode()).hexdigest()[:16],
+            reason.requirement,
+            reason.value,
+            reason.told,
+            place == len(judged) - 1,
+            tuple(Cause(name, tuple(_episodes(places, judged))) for name, places in causes.items()),
+        )
+
+
+def _episodes(places: Sequence[int], judged: Sequence[_Judged]) -> Iterator[Episode]:
+    for _, run in itertools.groupby(enumerate(places), lambda pair: pair[1] - pair[0]):
+        windows = [window for _, place in run if (window := judged[place][0]) is not None]
+        if windows:
+            names = tuple(str(one["name"]) for one in windows)
+            yield Episode(windows[0]["span"][0], windows[-1]["span"][1], names)
+        else:
+            yield Episode(0.0, 0.0, ())
+
+
+def _causes(demand: Requirement, window: Mapping[str, Any] | None) -> tuple[str, ...]:
+    if window is None:
+        return ("",)
+    missing: Mapping[str, float] = window.get("quality", {}).get("missing", {})
+    holds = COMPARISONS[demand.comparison]
     found = {
-        "n_drifted": latest.get("causes", []),
-        "n_worse": latest.get("worse", []),
-        "max_missing": sorted(quality.get("missing", {})),
-        "n_flagged": sorted(latest.get("flagged", {})),
+        "n_drifted": window.get("causes", []),
+        "n_worse": window.get("worse", []),
+        "max_missing": sorted(name for name, part in missing.items() if not holds(part, demand.limit)),
+        "n_flagged": sorted(window.get("flagged", {})),
     }
-    return tuple(found.get(figure.split(" ")[0].strip("|"), ())) or ("",)
+    return tuple(found.get(demand.metric, ())) or ("",)

@@ -12,13 +12,15 @@ import pandas as pd
 from scipy import stats
 
 from claimed_med.errors import InputError
+from claimed_med.prediction_log import ATTRIBUTES
 from claimed_med.trust import group, subgroup
 from claimed_med.trust.bootstrap import patient_weights
+from claimed_med.trust.drift import is_numeric
 from claimed_med.trust.fairness import FAIR_RANGES, Outcome
 from claimed_med.trust.metric import Metric, rows
-from claimed_med.trust.monitoring import LABEL, one_model, owners
+from claimed_med.trust.monitoring import KEYS, LABEL, one_model, owners
 from claimed_med.trust.performance import Scored
-from claimed_med.trust.window import Window, windows
+from claimed_med.trust.window import Kept, Window, windows
 
 Mask = npt.NDArray[np.bool_]
 _WHERE = "measure-bias-over-time"
@@ -61,11 +63,13 @@ def over_time(
     attributes: Sequence[str],
     rules: subgroup.Rules,
     limits: Limits,
+    *,
+    kept: Kept | None = None,
 ) -> dict[str, Any]:
     """The report on every window, oldest first; only rows whose truth is known count.
 
     Without any truth yet, or without any of the attributes, there is no window, and a note says so: drift can still be
-    told then.
+    told then. An attribute that neither table has and no server records is a slip, and an error.
 
     Args:
         reference: Predictions with truth that the model was validated on.
@@ -74,11 +78,14 @@ def over_time(
         attributes: Columns that say who belongs to which group.
         rules: How groups are compared with each other.
         limits: When a risen error rate counts.
+        kept: What an earlier call with the same reference, attributes and rules measured.
 
     Raises:
-        InputError: A column is missing, no truth of the reference is known, or a reference that is no group.
+        InputError: A column is missing, an attribute that there is not, no truth of the reference is known, or a
+            reference that is no group.
         ContractError: A judged metric that there is not.
     """
+    _check(attributes, reference, table)
     model = one_model(table, _WHERE)
     before = known(reference, "the reference")
     used = [name for name in attributes if name in reference.columns and name in table.columns]
@@ -91,8 +98,34 @@ def over_time(
     left_out = tuple(f"{name}=" for name in attributes if name not in used)
     rules = replace(rules, references=tuple(one for one in rules.references if not one.startswith(left_out)))
     subgroup.check({name: {**earlier[name], **later[name]} for name in later}, rules, _WHERE)
-    told = [_window(before, one, used, rules, limits) for one in windows(judged, size, _WHERE)]
+    cut = windows(judged, size, _WHERE)
+    notes += list(_empty(cut, used))
+    told = (kept or Kept()).each(cut, lambda one: _window(before, one, used, rules, limits))
     return _report(model, size, used, rules, told, notes)
+
+
+def _check(attributes: Sequence[str], reference: pd.DataFrame, table: pd.DataFrame) -> None:
+    """Refuse what is misspelled: nothing would be measured, and nobody would see it.
+
+    Raises:
+        InputError: An attribute that is a column of neither table, and none that a server records.
+    """
+    there = {*reference.columns, *table.columns, *ATTRIBUTES}
+    if unknown := sorted(set(attributes) - there):
+        words = (name for name in there - KEYS - {"predicted"} if not any(
+            name in one.columns and is_numeric(one[name]) for one in (reference, table)))  # fmt: skip
+        raise InputError(
+            _WHERE, "there is no such attribute", got=", ".join(map(repr, unknown)), allowed=", ".join(sorted(words)),
+            do="correct attributes",
+        )  # fmt: skip
+
+
+def _empty(cut: Sequence[Window], attributes: Sequence[str]) -> Iterator[str]:
+    """Attributes that no case of a window has: their only group there is `unknown`."""
+    for name in attributes:
+        found = [one.name.partition(":")[0] for one in cut if one.table[name].isna().all()]
+        if found:
+            yield f"{name} is empty in {len(found)} of {len(cut)} windows: {', '.join(found[:20])}"
 
 
 def has_truth(table: pd.DataFrame) -> bool:
@@ -172,6 +205,7 @@ def _window(
         "name": window.name,
         "n": len(now.table),
         "whole": window.whole,
+        "span": list(window.span),
         "verdicts": {one.attribute: one.as_dict() for one in measured.verdicts},
         "flags": flags,
         "flagged": {group: "; ".join(one["why"] for one in flags if one["group"] == group)

@@ -13,7 +13,7 @@ from claimed_med.errors import ContractError, InputError
 from claimed_med.trust import calibration, drift, performance
 from claimed_med.trust.metric import Metric, finite, rows
 from claimed_med.trust.performance import Scored
-from claimed_med.trust.window import Window, windows
+from claimed_med.trust.window import Kept, Window, windows
 
 LABEL, OUTCOME, DONE = "label", "outcome", "done"
 KEYS = frozenset(
@@ -61,6 +61,7 @@ def over_time(
     rules: drift.Rules,
     *,
     n_bootstrap: int,
+    kept: Kept | None = None,
 ) -> dict[str, Any]:
     """The report on every window, oldest first.
 
@@ -71,6 +72,7 @@ def over_time(
         wanted: Columns to test; none for all common ones.
         rules: When a difference counts.
         n_bootstrap: Samples of the intervals of performance.
+        kept: What an earlier call with the same reference and rules measured.
 
     Returns:
         JSON-ready; `metrics` as in every report, the newest whole window as group `latest`.
@@ -81,7 +83,9 @@ def over_time(
     before = scored(reference, where)
     base = [] if before is None else performance.measure(before, "reference", n_bootstrap=n_bootstrap, seed=rules.seed)
     known = None if before is None else (before, base)
-    told = [_window(reference, one, columns, rules, known, n_bootstrap) for one in windows(table, size, where)]
+    told = (kept or Kept()).each(
+        windows(table, size, where), lambda one: _window(reference, one, columns, rules, known, n_bootstrap)
+    )
     latest = next((one for one in reversed(told) if one["whole"]), told[-1])
     return {
         "kind": "drift",
@@ -141,7 +145,8 @@ def quality(reference: pd.DataFrame, window: pd.DataFrame, columns: Sequence[str
             found = sorted(set(window[name].dropna().astype(str)) - set(reference[name].dropna().astype(str)))
             new.update({name: found} if found else {})
     refused = float((window[OUTCOME].astype(str) != DONE).mean()) if OUTCOME in window.columns else 0.0
-    missing = {name: float(window[name].isna().mean()) for name in named}
+    known = window[named].notna().any(axis=1)  # of files that could not be read nothing is known: they are refused
+    missing = {name: float(part) for name, part in window.loc[known, named].isna().mean().items()}
     return {"missing": {name: part for name, part in missing.items() if part}, "new": new, "refused": refused}
 
 
@@ -166,6 +171,7 @@ def _window(
         "name": window.name,
         "n": len(window.table),
         "whole": window.whole,
+        "span": list(window.span),
         "drifted": bool(drifted),
         "causes": [one.column for one in drifted],
         "tests": [_test(one) for one in tests],

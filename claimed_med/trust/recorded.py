@@ -15,7 +15,7 @@ _DAY_S = 86_400.0
 _WHERE = "load-predictions"
 
 
-def table(url: str, model_digest: str, last_days: float, last_cases: int) -> pd.DataFrame:
+def table(url: str, model_digest: str, last_days: float, last_cases: int, *, since: float = 0.0) -> pd.DataFrame:
     """The predictions of one model, oldest first.
 
     Args:
@@ -23,6 +23,7 @@ def table(url: str, model_digest: str, last_days: float, last_cases: int) -> pd.
         model_digest: Of the model; '' for the one that answered last.
         last_days: At most so much older than the newest [days]; 0 for all.
         last_cases: At most so many; 0 for all.
+        since: None that are older than this [s since 1970, UTC].
 
     Raises:
         InputError: The record is not there, cannot be read, or holds no such prediction.
@@ -36,7 +37,7 @@ def table(url: str, model_digest: str, last_days: float, last_cases: int) -> pd.
         newest = log.read(model_digest=model_digest, last=1)
         if not newest:
             raise InputError(_WHERE, "the record holds no such prediction", do="check model_digest, or wait")
-        since = newest[0].at - last_days * _DAY_S if last_days else 0.0
+        since = max(since, newest[0].at - last_days * _DAY_S if last_days else 0.0)
         found = log.read(since=since, model_digest=newest[0].model_digest, last=last_cases)
     finally:
         log.close()

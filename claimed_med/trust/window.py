@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -22,11 +25,34 @@ class Window:
         name: Its number and, where the table has times, its first and last.
         table: The rows, in the order of time.
         whole: Whether it is as long as asked for; the last one may still grow.
+        span: Times of its first and last row [s since 1970, UTC]; without times its number, twice.
     """
 
     name: str
     table: pd.DataFrame
     whole: bool
+    span: tuple[float, float]
+
+
+class Kept:
+    """What was measured of windows before: taken over where neither name nor rows of a window have changed."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, dict[str, Any]] = {}
+
+    def each(self, cut: Iterable[Window], measure: Callable[[Window], dict[str, Any]]) -> list[dict[str, Any]]:
+        """Measure windows.
+
+        Args:
+            cut: Windows; what was kept of others is forgotten.
+            measure: Must depend on the window only, for all calls of one object.
+        """
+        made = {}
+        for one in cut:
+            key = _digest(one)
+            made[key] = self._kept[key] if key in self._kept else measure(one)
+        self._kept = made
+        return list(made.values())
 
 
 def windows(table: pd.DataFrame, size: str, where: str, *, time: str = "time") -> list[Window]:
@@ -53,7 +79,7 @@ def windows(table: pd.DataFrame, size: str, where: str, *, time: str = "time") -
         raise InputError(where, f"the table has no column {time!r}", do="give a window as a number of rows")
     cut = _by_time(table, time, int(told[1]), told[2]) if told[2] else _by_count(table, int(told[1]))
     return [
-        Window(_name(number, rows, time), rows.reset_index(drop=True), whole)
+        Window(_name(number, rows, time), rows.reset_index(drop=True), whole, _span(number, rows, time))
         for number, (rows, whole) in enumerate(cut, 1)
     ]
 
@@ -84,3 +110,15 @@ def _name(number: int, rows: pd.DataFrame, time: str) -> str:
         return f"{number}"
     first, last = rows[time].iloc[0], rows[time].iloc[-1]
     return f"{number}: {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M}"
+
+
+def _span(number: int, rows: pd.DataFrame, time: str) -> tuple[float, float]:
+    if time not in rows.columns:
+        return float(number), float(number)
+    return rows[time].iloc[0].timestamp(), rows[time].iloc[-1].timestamp()
+
+
+def _digest(window: Window) -> str:
+    rows = pd.util.hash_pandas_object(window.table, index=False).to_numpy().tobytes()
+    head = json.dumps([window.name, window.whole, *map(str, window.table.columns)])
+    return hashlib.sha256(head.encode() + rows).hexdigest()

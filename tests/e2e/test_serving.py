@@ -140,6 +140,14 @@ def _line(server, name):
     return found[0]
 
 
+def _recorded(server, line):
+    """The rows of the record that belong to a request."""
+    log = PredictionLog(str(server.log))
+    found = [one for one in log.read() if one.request_id == line["request_id"]]
+    log.close()
+    return found
+
+
 def _parts(response):
     kind = response.headers["Content-Type"]
     told, *objects = (b"".join(part) for part in parts(iter([response.content]), boundary_of(kind)))
@@ -200,6 +208,21 @@ def test_a_damaged_file_beside_a_good_one_is_said_and_counted(server, images):
     assert sum(told["skipped"].values()) == 2
     assert line["skipped"] == told["skipped"]
     assert "NotDicom" in told["skipped"]
+    rows = _recorded(server, line)
+    assert sorted(one.outcome for one in rows) == ["answered", "refused"]
+    assert "NotDicom" in next(one.reason for one in rows if one.outcome == "refused")
+    assert len({one.model_digest for one in rows}) == 1
+
+
+def test_a_copy_of_an_image_is_no_refusal_and_a_request_without_an_image_is_one(server, images):
+    content = images[0].read_bytes()
+    told, _ = _parts(requests.post(f"{server.url}/v1/models/model:predict", files=[("file", content)] * 2, timeout=120))
+    assert told["skipped"] == {"RepeatedInstance": 1}
+    assert [one.outcome for one in _recorded(server, _line(server, told["request_id"]))] == ["answered"]
+    refused = requests.post(f"{server.url}/v1/models/model:predict", files=[("file", b"no DICOM" * 40)], timeout=120)
+    assert refused.status_code == 422
+    (row,) = _recorded(server, _line(server, refused.headers["X-Request-Id"]))
+    assert (row.outcome, row.reason) == ("refused", "InputError NotDicom")
 
 
 def test_an_explanation_of_a_tensor_leaves_its_digest_in_the_audit(server):

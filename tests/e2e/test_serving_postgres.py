@@ -79,7 +79,7 @@ def test_truth_and_retention_work_as_in_sqlite(database):
     log = PredictionLog(database.url)
     log.append([Prediction(at=1.0, model_digest="old", sop_key="k"), Prediction(at=2.0, model_digest="old")])
     assert log.add_truth("k", "pneumonia", at=3.0) == 1
-    assert log.state()["old"] == (2, 1)
+    assert log.state()["old"][:2] == (2, 1)
     assert [one.truth for one in log.read(model_digest="old", with_truth=True)] == ["pneumonia"]
     assert log.forget(1.5) == 1
     assert log.forget(2.5) == 1

@@ -38,6 +38,8 @@ def deploy_kserve(
     token_secret: str = "claimed-med-tokens",  # noqa: S107 - the name of a Secret
     project_secret: str = "",
     database_secret: str = "",
+    lineage_claim: str = "",
+    pictures_claim: str = "",
     min_replicas: Annotated[int, Interval(0, 1000)] = 1,
     max_replicas: Annotated[int, Interval(1, 1000)] = 3,
     concurrency: Annotated[int, Interval(1, 1000)] = 8,
@@ -68,6 +70,9 @@ def deploy_kserve(
         token_secret: Secret whose key `tokens` holds lines NAME:TOKEN.
         project_secret: Secret with CLAIMED_MED_SECRET, by which signatures are checked; empty for none.
         database_secret: Secret whose key `url` names the PostgreSQL of the record; empty for a volume of the pod.
+        lineage_claim: PersistentVolumeClaim, writable by many pods, for the lineage records of DICOM answers; empty for
+            none.
+        pictures_claim: PersistentVolumeClaim for overviews and explanations, pixels of patients; empty for none.
         min_replicas: 0 scales to zero.
         max_replicas: Most pods.
         concurrency: Requests a pod at which another one is started.
@@ -111,6 +116,8 @@ def deploy_kserve(
         token_secret=token_secret,
         project_secret=project_secret,
         database_secret=database_secret,
+        lineage_claim=lineage_claim,
+        pictures_claim=pictures_claim,
         min_replicas=min_replicas,
         max_replicas=max_replicas,
         concurrency=concurrency,

@@ -45,7 +45,7 @@ def measure_bias_over_time(
     flagged when its false negative or false positive rate has risen against the reference, or is higher than that of
     the others: by Fisher's exact test at a false discovery rate over all groups, and by at least min_rise; a patient
     counts once in each rate. Only cases whose truth is known count; without any, or without any of the attributes,
-    the report has no window and a note.
+    the report has no window and a note. An attribute that neither table has, and no server records, is an error.
 
     Args:
         reference: Predictions with truth that the model was validated on.
@@ -66,7 +66,7 @@ def measure_bias_over_time(
         n_flagged: Flagged groups of the newest whole window.
 
     Raises:
-        InputError: A column is missing, no truth of the reference is known, or a reference that is no group.
+        InputError: A column or attribute is missing, no truth of the reference is known, or a reference that is no group.
         ContractError: The window cannot be read, or a judged metric that there is not.
 
     Source:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, NamedTuple
 
-from claimed_med.component import Address, component
+from claimed_med.component import Address, Interval, component
 from claimed_med.handles import Report
 
 
@@ -31,12 +31,15 @@ def send_notification(
     webhook: Annotated[str, Address()] = "",
     link: Annotated[str, Address()] = "",
     told: Annotated[str, Address()] = "",
+    n_windows: Annotated[int, Interval(1, 1000)] = 50,
 ) -> SendNotificationOutputs:
     """Tell people when a deployed model passes a limit.
 
-    Each cause (a drifted column, a flagged group) is told once; when it is gone and comes back, it is told again. A
-    message that cannot be delivered fails the run, and the next run tries again. Credentials come from the environment
-    (CLAIMED_MED_SMTP_USER, _PASSWORD, CLAIMED_MED_WEBHOOK_TOKEN; each also as _FILE).
+    Every whole window since the last message is judged, as far back as n_windows: also one that was over before the run,
+    or whose truth came later. Each cause (a drifted column, a flagged group) is told once to every mail address and to
+    the webhook, in one line with its windows; when it is gone and comes back, it is told again. A message that cannot be delivered fails the run after all others are told,
+    and the next run tries only that one again. Credentials come from
+    the environment (CLAIMED_MED_SMTP_USER, _PASSWORD, CLAIMED_MED_WEBHOOK_TOKEN; each also as _FILE).
 
     Args:
         drift: From measure-drift.
@@ -47,12 +50,13 @@ def send_notification(
         mail_to: Addresses of the recipients, separated by commas.
         webhook: https address that takes a JSON message; '' for none.
         link: Address of the report, for the message.
-        told: File in which is kept what was told; '' tells everything every time.
+        told: File in which is kept what was told; '' tells about the newest whole window, every time.
+        n_windows: Newest whole windows that are looked at for what was not told yet.
 
     Returns:
         receipt: Every passed limit with its causes, which of them are new, and the limits as Prometheus alert rules
             (`alerts.rules.yaml`).
-        n_alerts: Limits that are passed now.
+        n_alerts: Limits that the newest whole window passes, or that nobody was told of yet.
 
     Raises:
         ContractError: Limits or addresses cannot be read.
@@ -63,23 +67,16 @@ def send_notification(
     from pathlib import Path
 
     from claimed_med.trust import alert, notification, policy
+    from claimed_med.trust.told import Told
 
     chosen = policy.load(limits)
+    people = [one.strip() for one in mail_to.split(",") if one.strip()]
+    ways = notification.channels(mail_server, mail_from, people, webhook)
     reports = {"drift": drift.load(), "bias": bias.load()}
-    alerts = alert.raised(chosen, reports)
-    memory = alert.Told(Path(told)) if told else None
-    news = memory.news(alerts) if memory else alerts
+    alerts = alert.raised(chosen, reports, n_windows=n_windows if told else 1)
     model = str(reports["drift"].get("model_digest", ""))
-    if news:
-        text = notification.text_of(news, model, link)
-        people = [one.strip() for one in mail_to.split(",") if one.strip()]
-        if mail_server:
-            subject = f"claimed_med: model {model[:12]} passes {len(news)} limit(s)"
-            notification.mail(mail_server, mail_from, people, subject, text)
-        if webhook:
-            notification.post(webhook, {"model": model, "text": text, "alerts": [asdict(one) for one in news]})
-    if memory and (mail_server or webhook):
-        memory.remember(model, alerts)
+    memory = Told(Path(told), model) if told else None
+    news = notification.tell(ways, alerts, model, link, memory)
     receipt = {
         "kind": "notification",
         "model_digest": model,
@@ -87,6 +84,7 @@ def send_notification(
         "alerts": [asdict(one) for one in alerts],
         "new": [asdict(one) for one in news],
     }
+    n_alerts = len({one.key for one in alerts if one.now} | {one.key for one in news})
     return SendNotificationOutputs(
-        Report(receipt, pictures={"alerts.rules.yaml": alert.rules(chosen).encode()}), len(alerts)
+        Report(receipt, pictures={"alerts.rules.yaml": alert.rules(chosen).encode()}), n_alerts
     )

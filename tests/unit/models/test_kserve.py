@@ -128,6 +128,35 @@ def test_what_was_asked_for_is_in_them():
     assert "--allow-origin" in container["args"]
 
 
+def test_a_canary_pins_its_bundle_and_leaves_the_pin_of_the_revision_beside_it():
+    both = [replace(SERVICE, bundle_digest=one * 64, canary_percent=n) for one, n in (("a", 100), ("b", 10))]
+    stable, canary = (kserve.manifests(one) for one in both)
+    assert stable[1]["metadata"]["name"] != canary[1]["metadata"]["name"]
+    for (_, runtime, service), digest in ((stable, "a" * 64), (canary, "b" * 64)):
+        words = runtime["spec"]["containers"][0]["args"]
+        assert words[words.index("--expect") + 1] == digest
+        assert service["spec"]["predictor"]["model"]["runtime"] == runtime["metadata"]["name"]
+    assert stable[2]["metadata"]["name"] == canary[2]["metadata"]["name"]
+
+
+def test_lineage_and_pictures_are_kept_on_the_volumes_that_were_named(data):
+    _, runtime, _ = kserve.manifests(replace(SERVICE, lineage_claim="records", pictures_claim="pictures"))
+    container = runtime["spec"]["containers"][0]
+    mounts = {one["name"]: one["mountPath"] for one in container["volumeMounts"]}
+    claims = {
+        one["name"]: one["persistentVolumeClaim"]["claimName"]
+        for one in runtime["spec"]["volumes"]
+        if "persistentVolumeClaim" in one
+    }
+    assert claims == {"lineage": "records", "pictures": "pictures"}
+    for what in claims:
+        assert container["args"][container["args"].index(f"--{what}") + 1] == mounts[what]
+    assert faults(runtime, data.parent / "specs" / _FILES["ServingRuntime"]) == []
+    assert not {"--lineage", "--pictures"} & set(kserve.manifests(SERVICE)[1]["spec"]["containers"][0]["args"])
+    with pytest.raises(ContractError, match="lineage_claim is no name"):
+        replace(SERVICE, lineage_claim="../x")
+
+
 def test_one_port_is_routed_and_its_name_says_what_it_speaks():
     found = {}
     for protocol in ("rest", "grpc"):

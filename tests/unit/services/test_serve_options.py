@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from claimed_med.dicom.web_auth import is_loopback
 from claimed_med.errors import ContractError
 from claimed_med.services.serve_dicom import split_address
-from claimed_med.services.serve_options import Options, is_loopback, origin_of, parse, read_tokens
+from claimed_med.services.serve_options import Options, origin_of, parse, read_tokens
 
 
 def test_the_loopback_is_the_default():

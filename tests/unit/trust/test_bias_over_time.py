@@ -85,3 +85,21 @@ def test_an_attribute_that_is_not_there_is_left_out_with_a_note():
     assert [list(one["flagged"]) for one in told["windows"]] == [["sex=F"]]
     assert told["notes"] == ["age_band is left out: reference or predictions lack it"]
     assert report(table, ["age_band"])["windows"] == []
+
+
+def test_a_misspelled_attribute_is_an_error_that_names_the_right_ones():
+    for table in (predictions.table(200, 2), predictions.table(200, 2).assign(label=None)):
+        with pytest.raises(InputError, match=r"no such attribute; got 'sexe'; allowed age_band, .*scanner, sex, site"):
+            report(table, ["sexe", "age_band"])
+
+
+def test_attributes_that_a_server_records_may_be_in_no_table():
+    table = predictions.table(200, 2).drop(columns=["sex", "age_band"])
+    told = bias.over_time(REFERENCE.drop(columns="sex"), table, "200", ["sex", "site"], Rules(), LIMITS)
+    assert told["notes"] == [f"{one} is left out: reference or predictions lack it" for one in ("sex", "site")]
+
+
+def test_an_attribute_that_is_empty_in_a_window_is_a_note():
+    table = predictions.table(400, 2)
+    table.loc[200:, "sex"] = None
+    assert report(table)["notes"] == ["sex is empty in 1 of 2 windows: 2"]

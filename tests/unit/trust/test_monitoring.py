@@ -29,6 +29,17 @@ def test_the_cause_of_a_drift_is_named_with_its_new_value():
     assert told["windows"][1]["quality"]["new"] == {"scanner": ["Delta 9"]}
 
 
+def test_files_that_could_not_be_read_are_refused_and_make_no_attribute_missing():
+    table = predictions.table(200, 2)
+    blank = [name for name in table if name not in {"time", "case", "model_digest", "outcome"}]
+    table.loc[:19, blank] = None
+    table.loc[:19, "outcome"] = "InputError NotDicom"
+    table.loc[20:29, "sex"] = None
+    quality = report(table)["windows"][0]["quality"]
+    assert quality["refused"] == pytest.approx(0.1)
+    assert quality["missing"] == {"sex": pytest.approx(10 / 180)}
+
+
 def test_a_model_that_does_worse_is_seen_once_the_truth_arrives():
     worse = predictions.table(200, 3, Change(missed_women=0.9))
     assert report(worse)["windows"][0]["worse"] == ["auc"]

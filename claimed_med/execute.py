@@ -16,7 +16,7 @@ from claimed_med.component import check_value, running
 from claimed_med.errors import ClaimedMedError, ContractError, InputError
 from claimed_med.handle import Handle
 from claimed_med.handles import KINDS, Decision, DicomCollection, _Dicom
-from claimed_med.payload import copy_file, digest_files, folder_digest, payload_digest, sha256_of
+from claimed_med.payload import copy_file, digest_files, folder_digest, payload_digest, sha256_of, value_text
 from claimed_med.remote import is_remote, local_copy
 from claimed_med.secret import keyed_hash
 from claimed_med.workers import limit_threads
@@ -185,6 +185,7 @@ def record_of(
     parents: Mapping[str, lineage.Record],
     started: str,
     listed: list[lineage.UnitRecord],
+    values: Mapping[str, str] | None = None,
 ) -> lineage.Record:
     """The record of one output port, chained to the records beside the inputs; its files are listed later."""
     record = lineage.Record(
@@ -195,6 +196,7 @@ def record_of(
         locations=dict(locations),
         weights=weights_digest(contract),
         units=listed,
+        values=dict(values or {}),
         environment={
             **lineage.environment(contract.threads, contract.image),
             "started": started,
@@ -207,6 +209,11 @@ def record_of(
     for name, parent in parents.items():
         record.adopt(name, parent)
     return record
+
+
+def value_digests(contract: Contract, outputs: Mapping[str, Any]) -> dict[str, str]:
+    """Value output -> sha256 of its text, for the record."""
+    return {port.name: sha256_of(value_text(outputs[port.name]).encode()) for port in contract.outputs if port.is_value}
 
 
 def parent_digests(contract: Contract, parents: Mapping[str, lineage.Record]) -> dict[str, str]:

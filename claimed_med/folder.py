@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from claimed_med import lineage
 from claimed_med.errors import OutputError
-from claimed_med.payload import LINEAGE, PARTIAL, UNITS, digest_files, files_below, move_into_place, write_atomic
+from claimed_med.payload import (
+    LINEAGE,
+    PARTIAL,
+    UNITS,
+    digest_files,
+    files_below,
+    move_into_place,
+    sha256_of,
+    value_place,
+    write_atomic,
+)
 from claimed_med.units import read_table, write_table
 
 if TYPE_CHECKING:
@@ -48,9 +58,16 @@ class Folders:
             record = lineage.read(folder) if folder.is_dir() else None
             if record is None or [unit.identity for unit in record.units] != [identity]:
                 return False
-            if not _is_intact(folder, record.files):
+            if not _is_intact(folder, record.files) or not self._has_values(record):
                 return False
-        return bool(self.ports) and all(path.is_file() for path in self.values.values())
+        return bool(self.ports)
+
+    def _has_values(self, record: lineage.Record) -> bool:
+        """Whether every value is there, as recorded; records from before there were values in them name none."""
+        return all(
+            path.is_file() and (not record.values or sha256_of(path) == record.values.get(name, ""))
+            for name, path in self.values.items()
+        )
 
     def check_free(self) -> None:
         """Refuse to write into a folder that holds anything that no run of ours made.
@@ -165,6 +182,9 @@ class Folders:
     def write_record(self, folder: Path, record: lineage.Record, files: Mapping[str, Mapping[str, str]]) -> None:
         """Write `lineage.json` into a port folder."""
         done = record.with_files(files)
+        place = self.ports[record.port]
+        if any(value_place(place, record.port, name) != path for name, path in self.values.items()):
+            done.environment = {**done.environment, "values": lineage.APART}
         write_atomic(folder / LINEAGE, done.to_json())
         self.records.append(done)
 

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from claimed_med.component import Contract
 
 SCHEMA = "claimed-med/lineage/1"
+APART = "apart"  # environment["values"] where they were not put beside the port
 FOREIGN = "foreign/"  # starts the name of a component that is a container of others
+_MAPPINGS = ("settings", "locations", "parents", "ancestors", "files", "values", "environment")
 _REQUIRED = re.compile(r"^[A-Za-z0-9_.-]+")
 _line = json.JSONEncoder(sort_keys=True).encode
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
@@ -123,6 +125,8 @@ class Record:
         files: Relative name -> {"sha256", "sop_uid"}; for DICOM objects also "series_uid" where it is known, and
             "patient" (a key derived with the secret) where they enter.
         payload: Payload digest of the port folder.
+        values: Value output of the same run -> sha256 of its text. A short text can be guessed from it, as from the
+            pages and databases of engines that show it: a value says nothing of a patient, and the battery checks it.
         environment: Where and when: never part of the identity.
         schema: Version of this format.
     """
@@ -138,12 +142,19 @@ class Record:
     ancestors: dict[str, dict[str, Any]] = field(default_factory=dict)
     files: dict[str, dict[str, str]] = field(default_factory=dict)
     payload: str = ""
+    values: dict[str, str] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
     schema: str = SCHEMA
 
     def as_dict(self) -> dict[str, Any]:
-        """The record as JSON-ready values; they are those of the record, not copies: a record may be large."""
-        return {**vars(self), "units": [dict(vars(unit)) for unit in self.units]}
+        """The record as JSON-ready values; they are those of the record, not copies: a record may be large.
+
+        Without values it is as it was before there were any in records, so that its digest is, too.
+        """
+        told = {**vars(self), "units": [dict(vars(unit)) for unit in self.units]}
+        if not self.values:
+            del told["values"]
+        return told
 
     def to_json(self) -> str:
         """The text of `lineage.json`: one line for every file, unit, ancestor and setting, so that two can be compared.
@@ -157,6 +168,8 @@ class Record:
     def from_dict(cls, content: Mapping[str, Any]) -> Record:
         """The record from parsed JSON."""
         values = dict(content)
+        if not all(isinstance(values.get(name, {}), dict) for name in _MAPPINGS):
+            raise TypeError("a field that is no mapping")
         values["units"] = [UnitRecord(**unit) for unit in values.get("units", [])]
         return cls(**values)
 

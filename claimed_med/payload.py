@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import sys
@@ -10,7 +11,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from claimed_med.errors import InputError
 
@@ -89,6 +90,21 @@ def _reflink(source: int, target: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def value_text(value: Any) -> str:
+    """A value output as the text of its file; the same on every engine, byte for byte."""
+    return json.dumps(value) if isinstance(value, list | bool) else str(value)
+
+
+def value_place(folder: Path, port: str, name: str) -> Path | None:
+    """Where the value `name` of a run lies when it lies beside the folder of `port`; None when nobody can say.
+
+    `out/selected` and `out/n_selected`; a CWL runner collects `step.selected` and `step.n_selected`.
+    """
+    if not (folder.name.endswith(port) and name.isidentifier()):
+        return None
+    return folder.with_name(folder.name.removesuffix(port) + name)
 
 
 @contextmanager

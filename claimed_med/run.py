@@ -6,7 +6,6 @@ The argv is the same in a shell, a container, a pod, an Airflow task and a Slurm
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
@@ -24,6 +23,7 @@ from claimed_med.execute import (
     location_digests,
     note_origins,
     record_of,
+    value_digests,
     write_output,
 )
 from claimed_med.folder import Folders
@@ -32,7 +32,7 @@ from claimed_med.handles import KINDS, DicomCollection, DicomSeries
 from claimed_med.lineage import UnitRecord, now
 from claimed_med.mapping import Part, map_units
 from claimed_med.openlineage import Run, told
-from claimed_med.payload import write_atomic
+from claimed_med.payload import value_text, write_atomic
 from claimed_med.progress import progress
 from claimed_med.workers import limit_threads
 
@@ -69,6 +69,7 @@ def call(component: Component, ports: Sequence[Any], settings: Mapping[str, Any]
     found = units.single(contract, handles)
     started = now()
     outcome = execute(component, found.units[0], values, locations)
+    digests = value_digests(contract, outcome.outputs)
     for port in contract.outputs:
         if not port.is_value:
             unit = UnitRecord(
@@ -80,7 +81,7 @@ def call(component: Component, ports: Sequence[Any], settings: Mapping[str, Any]
                 outcome.statements,
             )
             outcome.outputs[port.name].record = record_of(
-                contract, port.name, values, locations, found.parents, started, [unit]
+                contract, port.name, values, locations, found.parents, started, [unit], digests
             )
     result = tuple(outcome.outputs[port.name] for port in contract.outputs)
     return result[0] if len(result) == 1 else _named(component, result)
@@ -204,6 +205,7 @@ def _run_whole(
         if _is_helper():
             return 0
         came_in = inputs_of(found.units[0], outcome.inputs)
+        values = value_digests(contract, outcome.outputs)
         unit = UnitRecord("", "done", outcome.identity, came_in, outcome.repairs, outcome.statements)
         with folders.replacing() as partial:
             for place in folders.values.values():
@@ -213,7 +215,7 @@ def _run_whole(
                     files = write_output(outcome.outputs[port.name], partial[port.name], memo)
                     if not contract.inputs:
                         note_origins(files, partial[port.name])
-                    record = record_of(contract, port.name, settings, locations, found.parents, started, [unit])
+                    record = record_of(contract, port.name, settings, locations, found.parents, started, [unit], values)
                     folders.write_record(partial[port.name], record, files)
         for port in contract.outputs:
             if port.is_value:
@@ -288,8 +290,7 @@ def _keep_apart(contract: Contract, ports: Mapping[str, Handle], targets: Mappin
 
 def _write_value(path: Path, value: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(value) if isinstance(value, list | bool) else str(value)
-    write_atomic(path, text)
+    write_atomic(path, value_text(value))
 
 
 def _option(name: str) -> str:

@@ -6,18 +6,22 @@ Where Kubeflow is, and who asks, stands in the environment: KFP_HOST, KFP_TOKEN 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import time
 import warnings
-from pathlib import Path
+from collections import defaultdict
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from claimed_med.emit import to_yaml
 from claimed_med.engines.flow import parameters_of
+from claimed_med.engines.kubeflow_run import NOTE, Note, asked, is_known, network_errors
 from claimed_med.engines.remote_run import write_run_file
 from claimed_med.errors import EngineError, require
+from claimed_med.lineage import digest
 from claimed_med.payload import LINEAGE, write_atomic
 from claimed_med.remote import is_remote
 from claimed_med.targets import kubeflow
@@ -34,6 +38,7 @@ EXPERIMENT = "claimed-med"
 _RUNNING = {"PENDING", "RUNNING", "CANCELING", "PAUSED", "RUNTIME_STATE_UNSPECIFIED", None}
 _SKIPPED = {"SKIPPED", "CANCELED"}
 _POLL_S = 2.0
+_PATIENCE_S = 600.0
 
 
 def with_platform(source: Path, platform: Platform) -> str:
@@ -52,64 +57,104 @@ class KubeflowEngine:
         report: Is told of every event.
         source: The compiled pipeline.
         poll_s: Pause between two questions [s].
+        patience_s: For how long a server that does not answer is asked again [s].
     """
 
-    def __init__(self, out: Path, *, platform: Platform, report: Report, source: Path, poll_s: float = _POLL_S) -> None:
+    def __init__(
+        self,
+        out: Path,
+        *,
+        platform: Platform,
+        report: Report,
+        source: Path,
+        poll_s: float = _POLL_S,
+        patience_s: float = _PATIENCE_S,
+    ) -> None:
         self.out = out.resolve()
         self.platform = platform
         self.report = report
         self.source = source
         self.poll_s = poll_s
+        self.patience_s = patience_s
+        self._titles: dict[str, str] = {}  # task of the run -> as it is reported
 
     def run(self, pipeline: Pipeline, given: Mapping[str, Any]) -> int:
         """Run a pipeline; the exit code: 0, or that of an engine error when a task failed.
 
-        A run goes on in the cluster when this process is stopped.
+        A run goes on in the cluster when this process is stopped, and so does one that cannot be followed for a while;
+        the same command follows it again.
 
         Raises:
             MissingDependencyError: kfp is not installed.
-            EngineError: A wrong parameter, no host, or Kubeflow refuses.
+            EngineError: A wrong parameter, no host, Kubeflow refuses, or it does not answer any more.
         """
         values = parameters_of(pipeline, given)
         client = _client(self.platform)
         text = with_platform(self.source, self.platform)
         self.out.mkdir(parents=True, exist_ok=True)
         write_run_file(self.out, pipeline, given, "kubeflow")
-        package = self.out / "pipeline.yaml"
-        write_atomic(package, text)
+        note = Note(self.out / NOTE, digest([text, values]))
         try:
-            pipeline_id, version_id = _uploaded(client, pipeline.name, package, text, self.platform.namespace)
-            experiment = client.create_experiment(EXPERIMENT, namespace=self.platform.namespace or None)
-            run = client.run_pipeline(
-                experiment.experiment_id,
-                pipeline.name,
-                params=values,
-                pipeline_id=pipeline_id,
-                version_id=version_id,
-                pipeline_root=self.platform.store.root or None,
-            )
-            final = self._follow(client, run.run_id)
-        except _api_errors() as error:
-            raise EngineError(
-                "kubeflow", "the server refused", got=f"HTTP {error.status}", do="check host, token and namespace"
-            ) from None
+            run_id = note.run_id()
+            if not run_id or not is_known(client, run_id, pause_s=self.poll_s, patience_s=self.patience_s):
+                run_id = self._started(client, pipeline.name, text, values)
+                note.write(run_id)
+            final = self._follow(client, run_id)
         finally:
             client._run_api.api_client.rest_client.pool_manager.clear()  # noqa: SLF001 - kfp's client has no close
-        self._fetch(pipeline.name, run.run_id)
+        self._fetch(pipeline.name, run_id)
+        note.remove()
         failed = str(final.state) != "SUCCEEDED"
         if failed and not any(one.status == "failed" for one in self.report.tasks.values()):
             self.report.failed(pipeline.name, EngineError.exit_code, f"Kubeflow says {str(final.state).lower()}")
         return EngineError.exit_code if failed else 0
 
+    def _started(self, client: Any, name: str, text: str, values: Mapping[str, Any]) -> str:
+        """Upload the pipeline where it is not there yet, and start a run of it; its number."""
+        package = self.out / "pipeline.yaml"
+        write_atomic(package, text)
+        try:
+            pipeline_id, version_id = _uploaded(client, name, package, text, self.platform.namespace)
+            experiment = client.create_experiment(EXPERIMENT, namespace=self.platform.namespace or None)
+            run = client.run_pipeline(
+                experiment.experiment_id,
+                name,
+                params=dict(values),
+                pipeline_id=pipeline_id,
+                version_id=version_id,
+                pipeline_root=self.platform.store.root or None,
+            )
+        except _api_errors() as error:
+            raise EngineError(
+                "kubeflow", "the server refused", got=f"HTTP {error.status}", do="check host, token and namespace"
+            ) from None
+        except network_errors() as error:
+            raise EngineError(
+                "kubeflow",
+                "the server does not answer",
+                got=type(error).__name__,
+                do=f"check {HOST}, and on Kubeflow's page whether the run was started all the same",
+            ) from None
+        return str(run.run_id)
+
     def _follow(self, client: Any, run_id: str) -> Any:
         """Report tasks as they change, until the run has ended; the run."""
         while True:
-            run = client.get_run(run_id)
+            run = asked(client, run_id, pause_s=self.poll_s, patience_s=self.patience_s)
             for task in (run.run_details.task_details if run.run_details else None) or []:
-                self._tell(str(task.display_name), task)
+                self._tell(self._title(task), task)
             if run.state not in _RUNNING:
                 return run
             time.sleep(self.poll_s)
+
+    def _title(self, task: Any) -> str:
+        """The name of a task, with a number behind it where others of the run have that name: turns of a loop."""
+        key, name = str(task.task_id or task.display_name), str(task.display_name)
+        if key not in self._titles:
+            taken = set(self._titles.values())
+            numbered = (f"{name} ({number})" for number in itertools.count(2))
+            self._titles[key] = name if name not in taken else next(one for one in numbered if one not in taken)
+        return self._titles[key]
 
     def _tell(self, name: str, task: Any) -> None:
         known = self.report.tasks.get(name)
@@ -130,7 +175,8 @@ class KubeflowEngine:
     def _fetch(self, name: str, run_id: str) -> None:
         """Copy the lineage of every output port out of the artifact store: `<task>/<port>/lineage.json`.
 
-        The store is laid out as Kubeflow lays it out: root, pipeline, run, task, execution, port.
+        The store is laid out as Kubeflow lays it out: root, pipeline, run, task, execution, port. A task that was
+        executed several times (turns of a loop, attempts) has a record for each: `<task>/<execution>/<port>/`.
         """
         root = self.platform.store.root
         if not root:
@@ -138,12 +184,25 @@ class KubeflowEngine:
         fsspec = require("fsspec", "remote")
         system, base = fsspec.core.url_to_fs(root if is_remote(root) else Path(root).resolve().as_uri())
         folder = f"{base.rstrip('/')}/{name}/{run_id}"
-        for found in system.find(folder) if system.exists(folder) else ():
-            inside = found.removeprefix(folder).strip("/").split("/")
-            if inside[-1] == LINEAGE and len(inside) >= 3:
-                target = self.out / inside[0] / inside[-2] / LINEAGE
-                target.parent.mkdir(parents=True, exist_ok=True)
-                write_atomic(target, system.cat_file(found).decode())
+        listed = system.find(folder) if system.exists(folder) else ()
+        for found, place in _places({one: one.removeprefix(folder).strip("/") for one in listed}).items():
+            target = self.out / place / LINEAGE
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(target, system.cat_file(found).decode())
+
+
+def _places(stored: Mapping[str, str]) -> dict[str, PurePosixPath]:
+    """Address of every record in the store -> the folder below the run folder that gets it."""
+    parts = {address: PurePosixPath(name).parts for address, name in stored.items()}
+    ours = {address: one for address, one in parts.items() if one[-1:] == (LINEAGE,) and len(one) >= 3}
+    executions: dict[str, set[tuple[str, ...]]] = defaultdict(set)
+    for task, *between, _port, _name in ours.values():
+        executions[task].add(tuple(between))
+    return {
+        address: PurePosixPath(task, *(between if len(executions[task]) > 1 else ()), port)
+        for address, (task, *between, port, _name) in ours.items()
+        if ".." not in (task, *between, port)
+    }
 
 
 def _client(platform: Platform) -> Any:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from claimed_med.payload import LINEAGE, digest_files, files_below
+from claimed_med.payload import LINEAGE, digest_files, files_below, sha256_of
 from claimed_med.provenance import contents
 
 if TYPE_CHECKING:
@@ -72,13 +71,27 @@ def compare(place: str, old: Path, new: Path, *, listed: Mapping[str, str], tole
     return Compared(place, EQUAL, "", f"numbers differ by at most {worst:g}")
 
 
-def compare_value(place: str, old: Path, new: Path, tolerance: float = 0.0) -> Compared:
-    """Compare the text files of a value output."""
-    if not old.is_file() or not new.is_file():
+def compare_value(place: str, old: Path, new: Path, tolerance: float = 0.0, listed: str = "") -> Compared:
+    """Compare the text files of a value output.
+
+    Args:
+        place: Name of the output.
+        old: File of the earlier run; it may be gone where the record has the digest.
+        new: File of this run.
+        tolerance: Largest difference of numbers that counts as equal; 0 for none.
+        listed: sha256 as the record of the earlier run has it, or '' where it has none.
+    """
+    if not new.is_file() or not (listed or old.is_file()):
         return Compared(place, DIFFERENT, "", "it is there in one run only")
-    before, after = old.read_text(encoding="utf-8"), new.read_text(encoding="utf-8")
-    if before == after:
+    if listed and sha256_of(new) == listed:
         return Compared(place, IDENTICAL)
+    if listed and not (old.is_file() and sha256_of(old) == listed):
+        return Compared(place, DIFFERENT, "", "it is another; what was recorded is not there, so nobody can say which")
+    before, after = old.read_text(encoding="utf-8"), new.read_text(encoding="utf-8")
+    return Compared(place, IDENTICAL) if before == after else _texts(place, before, after, tolerance)
+
+
+def _texts(place: str, before: str, after: str, tolerance: float) -> Compared:
     try:
         gap = abs(float(before) - float(after))
     except ValueError:
@@ -97,16 +110,18 @@ def _pairs(listed: Mapping[str, str], digests: Mapping[str, str]) -> Iterator[tu
     both = sorted(set(listed) & set(digests))
     lost, fresh = sorted(set(listed) - set(digests)), sorted(set(digests) - set(listed))
     yield from ((name, name) for name in both)
-    if lost and len(lost) == len(fresh) and [_kind(one) for one in lost] == [_kind(one) for one in fresh]:
+    kinds = [_kind(one) for one in lost]
+    if all(kinds) and kinds == [_kind(one) for one in fresh]:
         yield from zip(lost, fresh, strict=True)
         return
     yield from ((name, "") for name in lost)
     yield from (("", name) for name in fresh)
 
 
-def _kind(name: str) -> tuple[str, str]:
+def _kind(name: str) -> tuple[str, str] | None:
+    """Folder and ending of a file that is named after its content; None for one that is not."""
     path = Path(name)
-    return path.parent.as_posix(), path.suffix
+    return (path.parent.as_posix(), path.suffix) if contents.DERIVED.fullmatch(path.stem) else None
 
 
 def _file(old: Path, new: Path, listed: str, tolerance: float) -> float | str:
@@ -116,5 +131,5 @@ def _file(old: Path, new: Path, listed: str, tolerance: float) -> float | str:
     try:
         found = contents.difference(old, new, tolerance)
         return contents.first_byte(old, new) if tolerance == 0 and not isinstance(found, str) else found
-    except (ValueError, KeyError, OSError, json.JSONDecodeError):
+    except Exception:  # noqa: BLE001 - whatever a reader says of a damaged file: its bytes differ
         return contents.first_byte(old, new)

@@ -91,6 +91,8 @@ def of_records(place: str, old: lineage.Record, new: lineage.Record) -> Iterator
         yield Difference(place, path, was, is_now)
     for path, was, is_now in altered(_status(before), _status(after)):
         yield Difference(place, f"units.{path}", was, is_now)
+    for path, was, is_now in altered(_values(before), _values(after)):
+        yield Difference(place, f"values.{path}", was, is_now)
     if old.payload != new.payload:
         yield Difference(place, "output", old.payload[:12], new.payload[:12])
 
@@ -117,6 +119,10 @@ def _inputs(record: Mapping[str, Any]) -> dict[str, Any]:
         for unit in record["units"]
         for port, told in unit["inputs"].items()
     }
+
+
+def _values(record: Mapping[str, Any]) -> dict[str, str]:
+    return {name: digest[:12] for name, digest in record.get("values", {}).items()}
 
 
 def _status(record: Mapping[str, Any]) -> dict[str, str]:

@@ -118,6 +118,7 @@ def _section(found: Trace, step: Step) -> str:
         ("Weights", record.weights),
         *((f"Setting {name}", json.dumps(value)) for name, value in sorted(record.settings.items())),
         *((f"Location {name}", value) for name, value in sorted(record.locations.items())),
+        *((f"Value {name}", digest) for name, digest in sorted(record.values.items())),
         *((f"Input {port}", f"record {parent}") for port, parent in sorted(step.parents.items())),
         *((f"Identity {key}", value) for key, value in sorted(units.items())),
         *((name.replace("_", " ").capitalize(), str(value)) for name, value in sorted(record.environment.items())),

@@ -254,7 +254,7 @@ def _compared(
     new = records_below(out)
     outputs = []
     for place, record in records.items():
-        if place.rpartition("/")[0] in reused:
+        if _task(place) in reused:
             continue
         if place not in new:
             outputs.append(Compared(place, DIFFERENT, "", "this output was not made"))
@@ -263,8 +263,11 @@ def _compared(
         listed = {name: one["sha256"] for name, one in record.files.items()}
         outputs.append(compare(place, folder / place, out / place, listed=listed, tolerance=order.tolerance))
     outputs += [Compared(one, DIFFERENT, "", "this output is new") for one in sorted(set(new) - set(records))]
-    for task in sorted({place.rpartition("/")[0] for place in records} - set(reused)):
-        outputs += _values(folder, out, task, order.tolerance)
+    for task in sorted({_task(place) for place in records} - set(reused)):
+        recorded = {
+            name: told for place, one in records.items() if _task(place) == task for name, told in one.values.items()
+        }
+        outputs += _values(folder, out, task, recorded, order.tolerance)
     return Rerun(list(dict.fromkeys(conditions)), outputs, reused)
 
 
@@ -273,14 +276,23 @@ def _is_condition(one: Difference) -> bool:
     return one.what.startswith(("component", "version", "settings", "locations", "weights", "input", "units"))
 
 
-def _values(folder: Path, out: Path, task: str, tolerance: float) -> list[Compared]:
-    """Value outputs: text files beside the port folders."""
+def _task(place: str) -> str:
+    return place.rpartition("/")[0]
+
+
+def _values(folder: Path, out: Path, task: str, recorded: Mapping[str, str], tolerance: float) -> list[Compared]:
+    """Value outputs: text files beside the port folders; all that is recorded, and what else lies there."""
     names = {path.name for place in (folder / task, out / task) for path in place.glob("*") if path.is_file()}
-    skipped = {runfile.NAME, LINEAGE}
-    listed = sorted(name for name in names - skipped if "." not in name)
+    found = sorted({*recorded, *(name for name in names if "." not in name)})
     return [
-        compare_value(f"{task}/{name}".lstrip("/"), folder / task / name, out / task / name, tolerance)
-        for name in listed
+        compare_value(
+            f"{task}/{name}".lstrip("/"),
+            folder / task / name,
+            out / task / name,
+            tolerance,
+            recorded.get(name, ""),
+        )
+        for name in found
     ]
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from claimed_med.provenance.store import Store
 
 _FIELDS = {one.name for one in fields(Record)}
+_N_ALWAYS = len(_FIELDS) - 2  # without ancestors, which are no part of the digest, and values, which few have
 _Names = dict[tuple[str, str], dict[str, None]]  # (role, unit) -> names, each once
 _KEY = 32
 _FILE_NAMES = ("sop_uid", "series_uid", "patient")
@@ -78,7 +79,7 @@ def key_of(name: str) -> str:
 
 def _rows(content: dict[str, Any], ancestors: Mapping[str, Any], place: str, name: str) -> Rows:
     body = _canonical(content)
-    known = sha256_of(body) if len(content) == len(_FIELDS) - 1 else _slow_digest(content)
+    known = sha256_of(body) if len(content) - bool(content.get("values")) == _N_ALWAYS else _slow_digest(content)
     if name and known != name:
         raise ValueError("an ancestor that was altered")
     head = (content["component"], content["version"], content["port"], content.get("payload", ""))

@@ -6,13 +6,15 @@ themselves are covered too.
 
 from __future__ import annotations
 
+import glob
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from claimed_med import lineage, registry
 from claimed_med.errors import ClaimedMedError, InputError
-from claimed_med.payload import LINEAGE, digest_files, files_below, payload_digest
+from claimed_med.lineage import APART
+from claimed_med.payload import LINEAGE, digest_files, files_below, payload_digest, value_place
 from claimed_med.provenance import runfile, sign
 
 if TYPE_CHECKING:
@@ -58,14 +60,21 @@ def verify(folder: Path, key: Path | None = None) -> tuple[int, list[Change]]:
         )
     n_files, changes = 0, []
     carried = _listed_in_crate(folder)
+    records: dict[Path, lineage.Record] = {}
     for place in places:
         base = place.relative_to(folder).as_posix()
         start = "" if base == "." else f"{base}/"
         inside = None if carried is None else {name.removeprefix(start) for name in carried if name.startswith(start)}
-        count, found = _verify_port(place, inside)
+        record, found = _read(place)
+        count = 1
+        if record is not None:
+            records[place] = record
+            count, found = _verify_port(place, record, inside)
         n_files += count
         changes += [Change(one.kind, start + one.name, one.text) for one in found]
-    changes += [*_verify_run(folder), *_verify_crate(folder)]
+    count, found = _verify_values(folder, records, carried)
+    n_files += count
+    changes += [*found, *_verify_run(folder), *_verify_crate(folder)]
     if key is not None:
         signed, n_signed = _verify_signed(folder, key)
         told = {(one.kind, one.name) for one in signed}
@@ -74,14 +83,16 @@ def verify(folder: Path, key: Path | None = None) -> tuple[int, list[Change]]:
     return n_files, list(dict.fromkeys(changes))
 
 
-def _verify_port(place: Path, carried: set[str] | None = None) -> tuple[int, list[Change]]:
-    """Verify one port folder; in a crate, files that it does not carry may be missing."""
+def _read(place: Path) -> tuple[lineage.Record | None, list[Change]]:
     try:
         record = lineage.read(place)
     except InputError as error:
-        return 1, [Change("record", LINEAGE, str(error))]
-    if record is None:
-        return 1, [Change("record", LINEAGE, "the record is missing")]
+        return None, [Change("record", LINEAGE, str(error))]
+    return record, [] if record is not None else [Change("record", LINEAGE, "the record is missing")]
+
+
+def _verify_port(place: Path, record: lineage.Record, carried: set[str] | None) -> tuple[int, list[Change]]:
+    """Verify one port folder; in a crate, files that it does not carry may be missing."""
     entries = {name: path for name, path in files_below(place).items() if name != LINEAGE}
     digests = digest_files(dict(entries))
     expected = {
@@ -90,6 +101,44 @@ def _verify_port(place: Path, carried: set[str] | None = None) -> tuple[int, lis
         if carried is None or name in carried or name in digests
     }
     return len(entries) + 1, [*differences(expected, digests, "the record"), *_inconsistencies(record)]
+
+
+def _verify_values(
+    folder: Path, records: Mapping[Path, lineage.Record], carried: Mapping[str, str] | None
+) -> tuple[int, list[Change]]:
+    """Verify the values beside port folders; a port that stands alone, carried elsewhere, needs none."""
+    own = {place: dict(_values_of(place, one)) for place, one in records.items() if place != folder}
+    told = {path for values in own.values() for path in values}
+    seen: set[str] = set()
+    changes: list[Change] = []
+    for place, values in own.items():
+        others = set(_like_values(place, records[place].port)) - told if values else set()
+        here = {path.relative_to(folder).as_posix(): path for path in (*values, *others) if path.is_file()}
+        is_apart = records[place].environment.get("values") == APART
+        expected = {
+            name: digest
+            for path, digest in values.items()
+            if (name := path.relative_to(folder).as_posix()) in here
+            or not (is_apart or (carried is not None and name not in carried))
+        }
+        changes += differences(expected, digest_files(dict(here)), "the record")
+        seen.update(here)
+    return len(seen), changes
+
+
+def _values_of(place: Path, record: lineage.Record) -> Iterator[tuple[Path, str]]:
+    for name, digest in record.values.items():
+        path = value_place(place, record.port, name)
+        if path is not None:
+            yield path, digest
+
+
+def _like_values(place: Path, port: str) -> Iterator[Path]:
+    """Whatever lies beside a port as a value would: a file without an ending."""
+    start = place.name.removesuffix(port)
+    for path in place.parent.glob(f"{glob.escape(start)}*"):
+        if "." not in path.name.removeprefix(start):
+            yield path
 
 
 def differences(expected: Mapping[str, str], found: Mapping[str, str], measure: str) -> Iterator[Change]:

@@ -42,6 +42,8 @@ class Kubeflow:
         versions: Id -> (model, text of the uploaded file).
         runs: Id -> model.
         requests: Method and path of every request, in order.
+        trouble: What the next questions for a run meet with: a status of HTTP, 0 for a cut connection, -1 for none.
+        held: Runs end when this is set, and not before.
     """
 
     folder: Path
@@ -50,6 +52,11 @@ class Kubeflow:
     versions: dict[str, tuple[Any, str]] = field(default_factory=dict)
     runs: dict[str, Any] = field(default_factory=dict)
     requests: list[tuple[str, str]] = field(default_factory=list)
+    trouble: Iterator[int] = field(default_factory=lambda: iter(()))
+    held: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.held.set()
 
     def upload_pipeline(self, name: str, text: str) -> Any:
         """A new pipeline with its first version."""
@@ -102,6 +109,7 @@ class Kubeflow:
             root = run.runtime_config.pipeline_root or str(self.folder / "store")  # a cluster has a store of its own
             for port, folder in task.ports.items():
                 _put(folder, f"{root}/{pipeline.name}/{run.run_id}/{name}/{uuid.uuid4()}/{port}")
+        self.held.wait()
         run.state = "FAILED" if code else "SUCCEEDED"
 
 
@@ -181,6 +189,12 @@ class _Handler(BaseHTTPRequestHandler):
         for pattern, method, operation, body, _ in self.routes:
             match = pattern.fullmatch(unquote(parts.path))
             if match and method == self.command:
+                status = next(self.state.trouble, -1) if operation == "run_service_get_run" else -1
+                if status == 0:
+                    self.close_connection = True
+                    return None
+                if status > 0:
+                    return self._send(status, {"error": "trouble"})
                 return self._call(operation, [*match.groups()], body, content, parse_qs(parts.query))
         return self._send(404, {"error": f"no {self.command} {parts.path}"})
 

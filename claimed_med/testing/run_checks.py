@@ -86,7 +86,7 @@ def same_bytes(component: Component) -> None:
 
 
 def no_patient_attribute(component: Component) -> None:
-    """Neither what was printed, nor a record, nor a JSON report holds what identifies the patient of the example."""
+    """Neither what was printed, nor a record, a value or a JSON report holds what identifies the patient."""
     example = _done(component)
     _expect_anonymous(component, example, example.first)
 
@@ -102,6 +102,9 @@ def lineage_verifies(component: Component) -> None:
             expect(same, component, f"the record of {port.name} names another component")
             _, changes = verify(example.first.out / port.name)
             expect(not changes, component, f"the record of {port.name} does not hold: {changes}")
+            values = {one.name for one in component.contract.outputs if one.is_value}
+            same = record is not None and set(record.values) == values
+            expect(same, component, f"the record of {port.name} does not name its values")
 
 
 def valid_dicom(component: Component) -> None:
@@ -155,7 +158,8 @@ def _done(component: Component) -> Example:
 def _expect_anonymous(component: Component, example: Example, run: Finished) -> None:
     planted = [*PLANTED_WORDS, *_identifying(example)]
     written = {"what was printed": run.text}
-    for path in sorted(run.out.rglob("*.json")):
+    values = [run.out / port.name for port in component.contract.outputs if port.is_value]
+    for path in sorted([*run.out.rglob("*.json"), *(path for path in values if path.is_file())]):
         written[path.relative_to(run.out).as_posix()] = path.read_text(encoding="utf-8")
     for name, text in written.items():
         found = sorted({f"{word[:3]}..." for word in planted if word.lower() in text.lower()})

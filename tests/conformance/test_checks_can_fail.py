@@ -186,3 +186,50 @@ def test_output_that_changed_after_its_record_fails(made):
     next((run.out / "counts").rglob("report.json")).write_text("{}")
     with pytest.raises(CheckFailed, match="does not hold"):
         run_checks.lineage_verifies(component)
+
+
+SAYS = '''\
+"""Say a word about a folder of images."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from claimed_med.component import component
+from claimed_med.handles import DicomCollection, Report
+
+
+class SayWordOutputs(NamedTuple):
+    """What say_word returns."""
+
+    counts: Report
+    word: str
+
+
+@component(version="1.0.0", example={"collection": "chest_ct"})
+def say_word(collection: DicomCollection) -> SayWordOutputs:
+    """Say a word about a folder of images.
+
+    Args:
+        collection: Any images.
+
+    Returns:
+        counts: How many series.
+        word: The word.
+    """
+    series = collection.series()
+    return SayWordOutputs(Report({"n": len(series)}), "blessed")
+'''
+
+
+@pytest.mark.parametrize("word", ['"blessed"', "str(series[0].load().headers[0].PatientName)"])
+def test_a_value_that_names_the_patient_fails(tmp_path, word):
+    path = tmp_path / "say_word.py"
+    path.write_text(SAYS.replace('"blessed"', word))
+    component = registry.from_file(str(path))
+    run_checks.lineage_verifies(component)
+    if word == '"blessed"':
+        run_checks.no_patient_attribute(component)
+    else:
+        with pytest.raises(CheckFailed, match="word holds"):
+            run_checks.no_patient_attribute(component)

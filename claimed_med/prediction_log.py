@@ -143,7 +143,8 @@ class PredictionLog:
             self._connection = self._connect()
             self._create()
         except self._errors as error:
-            raise OutputError("prediction-log", "the database cannot be opened", got=type(error).__name__) from None
+            got, do = type(error).__name__, "see to its path or address, and to disk and database"
+            raise OutputError("prediction-log", "the database cannot be opened", got=got, do=do) from None
 
     def append(self, predictions: Iterable[Prediction]) -> None:
         """Write predictions in one transaction: all or none.

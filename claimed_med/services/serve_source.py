@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from claimed_med.blessing import Blessing, require
-from claimed_med.errors import RefusedError
+from claimed_med.errors import InputError, RefusedError
 from claimed_med.handles import Decision
 
 SERVABLE, BUNDLE, DECISION = "servable.json", "bundle", "decision"
@@ -46,6 +46,7 @@ class Source:
             digest: Payload digest of what is to be served.
 
         Raises:
+            InputError: There is nothing where the decision is said to lie.
             RefusedError: It is another than the expected one, or not blessed, and there is no override.
         """
         if self.expected and digest != self.expected:
@@ -56,6 +57,8 @@ class Source:
                 allowed=self.expected[:12],
                 do="deploy it anew, or put the expected one back",
             )
+        if self.decision is not None and not self.decision.exists():
+            raise InputError(where, "there is nothing at the place of the decision", do="check --decision")
         decision = self.decision or (self.place / DECISION if self.is_servable else None)
         content = Decision(decision).load() if decision is not None and decision.exists() else None
         return require(where, content, {digest}, override=self.override)

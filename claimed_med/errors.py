@@ -165,10 +165,9 @@ def storage_error(error: BaseException, where: str) -> InputError | OutputError 
     if not isinstance(error, OSError) or error.errno not in _STORAGE:
         return None
     got = os.strerror(error.errno)
-    name = error.filename
-    if error.errno in _RIGHTS and isinstance(name, str | os.PathLike) and os.path.exists(name):  # noqa: PTH110 - any form
-        if not os.access(name, os.R_OK):
-            return InputError(where, "a file or folder may not be read", got=got, do="see to its permissions")
+    name = error.filename if isinstance(error.filename, str | os.PathLike) else ""
+    if error.errno in _RIGHTS and os.path.exists(name) and not os.access(name, os.R_OK):  # noqa: PTH110 - any form
+        return InputError(where, "a file or folder may not be read", got=got, do="see to its permissions")
     return OutputError(where, "a file or folder cannot be written", got=got, do="see to place, permissions and disk")
 
 

@@ -133,7 +133,10 @@ class PredictionLog:
         kind = urlsplit(url).scheme if "://" in url else "sqlite"
         if kind not in {"sqlite", "postgresql", "postgres"}:
             raise ContractError(
-                "prediction-log", "the address is of no known kind", got=kind, allowed="a path, postgresql://..."
+                "prediction-log",
+                "the address is of no known kind",
+                got=kind,
+                allowed="a path, or postgresql://HOST/DATABASE",
             )
         self._mark = "?" if kind == "sqlite" else "%s"
         self._binary = "BLOB" if kind == "sqlite" else "BYTEA"

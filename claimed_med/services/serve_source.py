@@ -8,8 +8,7 @@ from pathlib import Path
 from claimed_med.blessing import Blessing, require
 from claimed_med.errors import InputError, RefusedError
 from claimed_med.handles import Decision
-
-SERVABLE, BUNDLE, DECISION = "servable.json", "bundle", "decision"
+from claimed_med.models.servable import BUNDLE, DECISION, DESCRIPTION
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Source:
     @property
     def is_servable(self) -> bool:
         """Whether it is a folder of package-model."""
-        return (self.place / SERVABLE).is_file()
+        return (self.place / DESCRIPTION).is_file()
 
     @property
     def bundle(self) -> Path:
@@ -58,7 +57,9 @@ class Source:
                 do="deploy it anew, or put the expected one back",
             )
         if self.decision is not None and not self.decision.exists():
-            raise InputError(where, "there is nothing at the place of the decision", do="check --decision")
+            raise InputError(
+                where, "there is nothing at the place of the decision", do="check --decision, or --canary-decision"
+            )
         decision = self.decision or (self.place / DECISION if self.is_servable else None)
         content = Decision(decision).load() if decision is not None and decision.exists() else None
         return require(where, content, {digest}, override=self.override)

@@ -46,7 +46,7 @@ def main(words: Sequence[str]) -> int:
             require(module, "serve")
     finally:
         sys.argv = argv
-    limit_threads(_threads(options.bundle))  # before any numeric library is imported
+    limit_threads(threads_of(options.bundle))  # before any numeric library is imported
     from claimed_med.services.serve_run import serve
 
     _silence()
@@ -94,7 +94,7 @@ def _refuse_unwritable(option: str, place: Path | None, *, is_file: bool = False
         raise ContractError(WHERE, f"{option} names no place that can be written", allowed=allowed)
 
 
-def _threads(bundle: Path) -> int:
+def threads_of(bundle: Path) -> int:
     """The threads of the component that runs this bundle, read without loading it."""
     import json
 

@@ -49,6 +49,7 @@ class Store:
 
     Raises:
         MissingDependencyError: The client of this kind of address is not installed.
+        InputError: The kind of address is not known, or its server cannot be reached.
     """
 
     def __init__(self, address: str) -> None:
@@ -60,7 +61,10 @@ class Store:
             require("s3fs", "remote")
             raise
         except ValueError:
-            raise InputError("asset", "the kind of address is not known", allowed="a path, or s3://...") from None
+            raise InputError("asset", "the kind of address is not known", allowed="a path, or s3://BUCKET") from None
+        except OSError as error:
+            do = "check the address, and whether its server is up"
+            raise InputError("asset", "the store cannot be reached", got=type(error).__name__, do=do) from None
         self._base = str(base).rstrip("/")
 
     def put(self, files: Mapping[str, Path | bytes], record: Mapping[str, Any]) -> Stored:
@@ -82,7 +86,9 @@ class Store:
                 self._put(self._file(digest), files[name], digest)
             self._write(self._asset(made.digest), (json.dumps(told, indent=1, sort_keys=True) + "\n").encode())
         except Exception as error:  # noqa: BLE001 - each client has errors of its own, and they repeat the address
-            raise OutputError("asset", "the store cannot be written", got=type(error).__name__, do="see it") from None
+            raise OutputError(
+                "asset", "the store cannot be written", got=type(error).__name__, do="see to its disk and permissions"
+            ) from None
         return made
 
     def get(self, digest: str, folder: Path) -> Stored:

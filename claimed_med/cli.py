@@ -73,8 +73,9 @@ def guarded(command: Callable[[list[str]], int], words: list[str]) -> int:
     except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback, no foreign message
         from claimed_med.execute import explain
 
-        print(f"error: {explain(error, 'claimed-med')['text']}", file=sys.stderr)
-        return 1
+        told = explain(error, "claimed-med")
+        print(f"error: {told['text']}", file=sys.stderr)
+        return int(told["exit_code"])
 
 
 def usage() -> str:

@@ -15,8 +15,10 @@ values from DICOM headers only for the keywords of `SHOWN_KEYWORDS`, which never
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 WITHHELD = "<withheld>"
+_RIGHTS = frozenset({errno.EACCES, errno.EPERM})
+_STORAGE = _RIGHTS | {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG}
 
 SHOWN_KEYWORDS = frozenset(
     """
@@ -145,6 +149,26 @@ class EngineError(ClaimedMedError):
 def header_value(keyword: str, value: object) -> str:
     """Return a header value for an error text, or `<withheld>` when the keyword may identify a patient."""
     return str(value) if keyword in SHOWN_KEYWORDS else WITHHELD
+
+
+def storage_error(error: BaseException, where: str) -> InputError | OutputError | None:
+    """What the file system refused, as an error of ours: without the path, which may hold a patient's name.
+
+    Args:
+        error: As the file system raised it.
+        where: Who speaks.
+
+    Returns:
+        An InputError where a file is there and may not be read, an OutputError where nothing can be written; None for
+        any other error.
+    """
+    if not isinstance(error, OSError) or error.errno not in _STORAGE:
+        return None
+    got = os.strerror(error.errno)
+    name = error.filename if isinstance(error.filename, str | os.PathLike) else ""
+    if error.errno in _RIGHTS and os.path.exists(name) and not os.access(name, os.R_OK):  # noqa: PTH110 - any form
+        return InputError(where, "a file or folder may not be read", got=got, do="see to its permissions")
+    return OutputError(where, "a file or folder cannot be written", got=got, do="see to place, permissions and disk")
 
 
 def name_of(path: Path) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from claimed_med import blessing, lineage
 from claimed_med.component import check_value, running
-from claimed_med.errors import ClaimedMedError, ContractError, InputError
+from claimed_med.errors import ClaimedMedError, ContractError, InputError, storage_error
 from claimed_med.handle import Handle
 from claimed_med.handles import KINDS, Decision, DicomCollection, _Dicom
 from claimed_med.payload import copy_file, digest_files, folder_digest, payload_digest, sha256_of, value_text
@@ -278,6 +278,8 @@ def explain(error: BaseException, where: str) -> dict[str, Any]:
     if isinstance(error, ClaimedMedError):
         findings = [getattr(one, "name", str(one)) for one in getattr(error, "findings", ())]
         return {"error": type(error).__name__, "text": str(error), "findings": findings, "exit_code": error.exit_code}
+    if (unusable := storage_error(error, where)) is not None:
+        return explain(unusable, where)
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if "claimed_med" in frame.filename] or frames
     place = f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else "unknown place"

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from claimed_med.errors import EngineError
+from claimed_med.errors import ContractError, EngineError
 from claimed_med.targets.plan import SKIPPED
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def main(words: list[str]) -> int:
     commands.add_parser("list", help="the prebuilt pipelines")
     show = commands.add_parser("show", help="parameters and tasks of a pipeline")
     show.add_argument("name", help="a name from the list, or a compiled .yaml file")
-    run = commands.add_parser("run", help="run a pipeline on this machine")
+    run = commands.add_parser("run", help="run a pipeline, on this machine or by another engine")
     run.add_argument("name", help="a name from the list, or a compiled .yaml file")
     run.add_argument(
         "--set", action="append", default=[], metavar="PARAM=VALUE", help="a pipeline parameter; may be repeated"
@@ -182,6 +182,8 @@ def _run(arguments: argparse.Namespace) -> int:
     from claimed_med.engines.report import Report
 
     given = dict(_pair(word) for word in arguments.set)
+    _refuse_ignored(arguments)
+    _refuse_inside(arguments.out, given)
     path = find(arguments.name, ".yaml")
     pipeline = load(path, foreign=arguments.engine == "local")
     report = Report()
@@ -192,6 +194,41 @@ def _run(arguments: argparse.Namespace) -> int:
     print(report.summary())
     print(f"outputs: {arguments.out}/<task>/<port>/", file=sys.stderr)
     return code
+
+
+def _refuse_ignored(arguments: argparse.Namespace) -> None:
+    """Refuse options that would be taken and do nothing.
+
+    Raises:
+        ContractError: One is of another engine, stands alone, or names what is not there.
+    """
+    ours = ("workers", "network_for", "reuse", "task")
+    used = [f"--{name.replace('_', '-')}" for name in ours if getattr(arguments, name)]
+    if arguments.isolation != "process":
+        used.append("--isolation")
+    if arguments.engine != "local" and used:
+        raise ContractError("pipeline", f"{used[0]} is of --engine local only", got=arguments.engine)
+    if arguments.network_for and arguments.isolation == "process":
+        raise ContractError("pipeline", "--network-for needs --isolation container")
+    if bool(arguments.reuse) != bool(arguments.task):
+        raise ContractError("pipeline", "--reuse and --task go together", do="name an earlier run and tasks of it")
+    for name in arguments.task:
+        if not (arguments.reuse / name).is_dir():
+            raise ContractError("pipeline", "--reuse holds no outputs of this --task", got=repr(name))
+    if arguments.workers < 0:
+        raise ContractError("pipeline", "--workers is out of range", got=arguments.workers, allowed="0 or more")
+
+
+def _refuse_inside(out: Path, given: Mapping[str, str]) -> None:
+    """Refuse a run folder in a folder that goes in: the source is never touched, nor its own outputs taken for it.
+
+    Raises:
+        ContractError: It lies in one.
+    """
+    for name, value in given.items():
+        if value and Path(value).is_dir() and out.resolve().is_relative_to(Path(value).resolve()):
+            do = "choose a folder outside of it"
+            raise ContractError("pipeline", f"--out lies in the folder of parameter {name}", do=do)
 
 
 def _engine(arguments: argparse.Namespace, path: Path, report: Report) -> Engine:
@@ -249,7 +286,11 @@ def _pair(word: str) -> tuple[str, str]:
 
 def _compile(arguments: argparse.Namespace) -> int:
     if arguments.target:
+        if arguments.check:
+            raise ContractError("pipeline", "--check compares the compiled file, and takes no --target")
         return _rendered(arguments)
+    if arguments.set or arguments.platform:
+        raise ContractError("pipeline", "--set and --platform need a --target", allowed=", ".join(TARGETS))
     from claimed_med.engines.compile import compile_text
     from claimed_med.payload import write_atomic
 

@@ -134,7 +134,10 @@ class PredictionLog:
         kind = urlsplit(url).scheme if "://" in url else "sqlite"
         if kind not in {"sqlite", "postgresql", "postgres"}:
             raise ContractError(
-                "prediction-log", "the address is of no known kind", got=kind, allowed="a path, postgresql://..."
+                "prediction-log",
+                "the address is of no known kind",
+                got=kind,
+                allowed="a path, or postgresql://HOST/DATABASE",
             )
         self._mark = "?" if kind == "sqlite" else "%s"
         self._binary = "BLOB" if kind == "sqlite" else "BYTEA"
@@ -144,7 +147,8 @@ class PredictionLog:
             self._connection = self._connect()
             self._create()
         except self._errors as error:
-            raise OutputError("prediction-log", "the database cannot be opened", got=type(error).__name__) from None
+            got, do = type(error).__name__, "see to its path or address, and to disk and database"
+            raise OutputError("prediction-log", "the database cannot be opened", got=got, do=do) from None
 
     def append(self, predictions: Iterable[Prediction]) -> None:
         """Write predictions in one transaction: all or none.

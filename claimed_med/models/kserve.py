@@ -22,6 +22,24 @@ MODELS, TOKENS, STATE = "/mnt/models", "/etc/claimed-med/tokens", "/var/lib/clai
 KEPT = "/mnt/kept"
 _WHERE = "deploy-kserve"
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,50}[a-z0-9])?")
+_OBJECT = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+_QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|k|[MGTPE]|[KMGTPE]i)?")
+_IMAGE = re.compile(r"[a-zA-Z0-9][-\w.:/]*(@sha256:[0-9a-f]{64})?", re.ASCII)
+_SHORT_NAME = _NAME, "a letter, then letters, digits, - (52)"
+_OBJECT_NAME = _OBJECT, "small letters, digits, -, . (253)"
+_FORMS = {
+    "name": _SHORT_NAME,
+    "namespace": _SHORT_NAME,
+    "token_secret": _OBJECT_NAME,
+    "account": _OBJECT_NAME,
+    "project_secret": _OBJECT_NAME,
+    "database_secret": _OBJECT_NAME,
+    "cpu": (_QUANTITY, "a number, such as 2 or 500m"),
+    "memory": (_QUANTITY, "bytes, such as 8Gi"),
+    "image": (_IMAGE, "REGISTRY/NAME, best with @sha256:DIGEST"),
+}
+_OPTIONAL = frozenset({"account", "project_secret", "database_secret"})
+_ARCHIVE = re.compile(r"https?://[^\s/@,]+(/\S*)?")
 _CIDR = re.compile(r"(\d{1,3}\.){3}\d{1,3}/\d{1,2}:\d{1,5}")
 _SCHEMES = ("s3://", "gs://", "https://", "pvc://", "hdfs://", "oci://")
 
@@ -87,11 +105,11 @@ class Service:
 
     def __post_init__(self) -> None:
         """Check names, addresses and numbers."""
-        for what in ("name", "namespace", "token_secret"):
-            if not _NAME.fullmatch(getattr(self, what)):
-                allowed = "a letter, then letters, digits, - (52)"
+        for what, (form, allowed) in _FORMS.items():
+            value = getattr(self, what)
+            if not form.fullmatch(value) and (value or what not in _OPTIONAL):
                 raise ContractError(
-                    "deploy-kserve", f"{what} is no name", got=repr(getattr(self, what)), allowed=allowed
+                    _WHERE, f"{what} is not one that Kubernetes takes", got=repr(value), allowed=allowed
                 )
         for what, claim in self.claims.items():
             if not _NAME.fullmatch(claim):
@@ -102,6 +120,8 @@ class Service:
             raise ContractError(_WHERE, "max_replicas is below min_replicas", got=self.max_replicas)
         if self.protocol not in _PORTS:
             raise ContractError(_WHERE, "protocol is unknown", got=self.protocol, allowed=", ".join(_PORTS))
+        if not all(_ARCHIVE.fullmatch(one) for one in self.archives):
+            raise ContractError(_WHERE, "an archive is no address", allowed="https://HOST[:PORT]/PATH")
         bad = [one for one in self.egress if not _CIDR.fullmatch(one)]
         if bad:
             raise ContractError(_WHERE, "egress cannot be read", got=bad[0], allowed="10.1.2.3/32:443")

@@ -133,7 +133,7 @@ class Dicom:
                         for chunk in part:
                             target.write(chunk)
         except NotMultipart:
-            allowed = "application/dicom, multipart/related"
+            allowed = "application/dicom, multipart/related, multipart/form-data"
             raise NotTaken(WHERE, "the body is no multipart of DICOM files", allowed=allowed) from None
         body.unlink()
 

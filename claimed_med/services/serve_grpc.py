@@ -15,7 +15,7 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc
 from kserve.protocol.grpc.servicer import InferenceServicer
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 
-from claimed_med.errors import ClaimedMedError
+from claimed_med.errors import ClaimedMedError, EngineError
 from claimed_med.services import serve_caller, serve_job, serve_v2
 from claimed_med.services.serve_access import Door
 from claimed_med.services.serve_error import WHERE, Cancelled, NotThere, statuses, understood
@@ -133,7 +133,11 @@ class GrpcServer:
         self.port = 0
 
     async def start(self) -> None:
-        """Listen."""
+        """Listen.
+
+        Raises:
+            EngineError: The port is taken, or the address is none of this machine.
+        """
         most = min(_LARGEST, self._options.max_upload)
         self._server = aio.server(
             ThreadPoolExecutor(2),
@@ -149,13 +153,17 @@ class GrpcServer:
         self._server.add_generic_rpc_handlers((Access(self._door, taker.found),))
         host = f"[{self._options.host}]" if ":" in self._options.host else self._options.host
         address, tls = f"{host}:{self._options.grpc_port}", self._options.tls
-        if tls is None:
-            self.port = self._server.add_insecure_port(address)
-        else:
-            authority = tls.authority.read_bytes() if tls.authority is not None else None
-            pair = [(tls.key.read_bytes(), tls.certificate.read_bytes())]
-            made = grpc.ssl_server_credentials(pair, authority, require_client_auth=authority is not None)
-            self.port = self._server.add_secure_port(address, made)
+        try:
+            if tls is None:
+                self.port = self._server.add_insecure_port(address)
+            else:
+                authority = tls.authority.read_bytes() if tls.authority is not None else None
+                pair = [(tls.key.read_bytes(), tls.certificate.read_bytes())]
+                made = grpc.ssl_server_credentials(pair, authority, require_client_auth=authority is not None)
+                self.port = self._server.add_secure_port(address, made)
+        except RuntimeError:
+            do = "choose another --host or --grpc-port"
+            raise EngineError(WHERE, "the port cannot be opened", got=address, do=do) from None
         await self._server.start()
 
     async def stop(self, grace_s: float) -> None:

@@ -15,6 +15,18 @@ from claimed_med.errors import ContractError
 from claimed_med.services.serve_error import WHERE
 
 MIB = 1 << 20
+_RANGES = {  # field -> option, its unit, lowest and highest value
+    "canary_percent": ("--canary-percent", 1, 0, 100),
+    "http_port": ("--http-port", 1, 0, 65_535),
+    "grpc_port": ("--grpc-port", 1, -1, 65_535),
+    "max_upload": ("--max-upload-mib", MIB, 1, 1_000_000),
+    "max_voxels": ("--max-megavoxels", 1_000_000, 1, 1_000_000),
+    "max_waiting": ("--max-waiting", 1, 1, 100_000),
+    "max_batch": ("--max-batch", 1, 1, 1024),
+    "n_dicom": ("--dicom-workers", 1, 1, 1024),
+    "deadline_s": ("--deadline-s", 1, 0.001, 86_400),
+    "grace_s": ("--grace-s", 1, 0, 86_400),
+}
 
 
 @dataclass(frozen=True)
@@ -115,9 +127,12 @@ class Options:
                 raise ContractError(WHERE, "tokens are not sent in the clear", do=do)
         if self.tls is not None:
             _check_certificate(self.tls)
-        for name, low, high in (("canary_percent", 0, 100), ("max_batch", 1, 1024), ("max_waiting", 1, 100_000)):
-            if not low <= getattr(self, name) <= high:
-                raise ContractError(WHERE, f"{name} is out of range", got=getattr(self, name), allowed=f"{low}-{high}")
+        for name, (option, unit, low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if not low * unit <= value <= high * unit:
+                raise ContractError(
+                    WHERE, f"{option} is out of range", got=f"{value / unit:g}", allowed=f"{low} to {high}"
+                )
 
 
 def parser() -> argparse.ArgumentParser:
@@ -218,7 +233,7 @@ def parse(words: Sequence[str]) -> Options:
         max_voxels=given.max_megavoxels * 1_000_000,
         max_waiting=given.max_waiting,
         max_batch=given.max_batch,
-        n_dicom=max(1, given.dicom_workers),
+        n_dicom=given.dicom_workers,
         deadline_s=given.deadline_s,
         grace_s=given.grace_s,
         log=given.log,

@@ -16,7 +16,7 @@ from kserve import ModelServer
 from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.rest.server import RESTServer
 
-from claimed_med.errors import ClaimedMedError, EngineError
+from claimed_med.errors import EngineError
 from claimed_med.models.device import device
 from claimed_med.prediction_log import PredictionLog
 from claimed_med.services import serve_metrics, serve_trace
@@ -258,9 +258,6 @@ def serve(options: Options) -> int:
 
 
 def _is_segmentation(options: Options) -> bool:
-    from claimed_med.services.server import THREADS, _threads
+    from claimed_med.services.server import THREADS, threads_of
 
-    return _threads(options.bundle) == THREADS["segmentation"]
-
-
-__all__ = ["ClaimedMedError", "Server", "serve"]
+    return threads_of(options.bundle) == THREADS["segmentation"]

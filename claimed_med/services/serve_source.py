@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from claimed_med.blessing import Blessing, require
-from claimed_med.errors import RefusedError
+from claimed_med.errors import InputError, RefusedError
 from claimed_med.handles import Decision
-
-SERVABLE, BUNDLE, DECISION = "servable.json", "bundle", "decision"
+from claimed_med.models.servable import BUNDLE, DECISION, DESCRIPTION
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Source:
     @property
     def is_servable(self) -> bool:
         """Whether it is a folder of package-model."""
-        return (self.place / SERVABLE).is_file()
+        return (self.place / DESCRIPTION).is_file()
 
     @property
     def bundle(self) -> Path:
@@ -46,6 +45,7 @@ class Source:
             digest: Payload digest of what is to be served.
 
         Raises:
+            InputError: There is nothing where the decision is said to lie.
             RefusedError: It is another than the expected one, or not blessed, and there is no override.
         """
         if self.expected and digest != self.expected:
@@ -55,6 +55,10 @@ class Source:
                 got=digest[:12],
                 allowed=self.expected[:12],
                 do="deploy it anew, or put the expected one back",
+            )
+        if self.decision is not None and not self.decision.exists():
+            raise InputError(
+                where, "there is nothing at the place of the decision", do="check --decision, or --canary-decision"
             )
         decision = self.decision or (self.place / DECISION if self.is_servable else None)
         content = Decision(decision).load() if decision is not None and decision.exists() else None

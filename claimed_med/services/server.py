@@ -18,8 +18,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from claimed_med.errors import InputError, require
+from claimed_med.errors import ContractError, InputError, require
 from claimed_med.payload import folder_digest
+from claimed_med.services.serve_error import WHERE
 from claimed_med.workers import limit_threads
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def main(words: Sequence[str]) -> int:
             require(module, "serve")
     finally:
         sys.argv = argv
-    limit_threads(_threads(options.bundle))  # before any numeric library is imported
+    limit_threads(threads_of(options.bundle))  # before any numeric library is imported
     from claimed_med.services.serve_run import serve
 
     _silence()
@@ -57,22 +58,43 @@ def _refuse_early(options: Options) -> None:
     """Say at once what would be said after all has been imported; what is served is looked at again, as a copy.
 
     Raises:
+        ContractError: A place that is to be written cannot be.
         InputError: There is no bundle.
         RefusedError: The bundle is not blessed, and there is no override.
     """
-    from claimed_med.services.serve_error import WHERE
     from claimed_med.services.serve_source import Source
+
+    for option in ("work", "lineage", "pictures"):
+        _refuse_unwritable(f"--{option}", getattr(options, option))
+    _refuse_unwritable("--audit", Path(options.audit) if options.audit else None, is_file=True)
 
     sources = [Source(options.bundle, options.decision, options.override, options.expect)]
     if options.canary is not None:
         sources.append(Source(options.canary, options.canary_decision, options.override))
     for source in sources:
         if not (source.bundle / "bundle.json").is_file():
-            raise InputError(WHERE, "the folder holds no bundle.json", do="give the output of train-classifier")
+            do = "give a model bundle, or the servable folder of package-model"
+            raise InputError(WHERE, "the folder holds no bundle.json", do=do)
         source.blessing(WHERE, folder_digest(source.bundle))
 
 
-def _threads(bundle: Path) -> int:
+def _refuse_unwritable(option: str, place: Path | None, *, is_file: bool = False) -> None:
+    """Refuse a place in which nothing could be written later, when requests wait.
+
+    Raises:
+        ContractError: It is one.
+    """
+    if place is None:
+        return
+    whole = place.absolute()
+    above = whole.parents[:1] if is_file else whole.parents  # folders are made, but not for a file
+    there = next((one for one in (whole, *above) if one.exists()), None)
+    if there is None or there.is_dir() == (is_file and there == whole) or not os.access(there, os.W_OK):
+        allowed = "a file in a folder that can be written" if is_file else "a folder that can be written"
+        raise ContractError(WHERE, f"{option} names no place that can be written", allowed=allowed)
+
+
+def threads_of(bundle: Path) -> int:
     """The threads of the component that runs this bundle, read without loading it."""
     import json
 

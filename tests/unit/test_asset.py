@@ -164,6 +164,11 @@ def test_the_address_of_a_store_is_never_told(tmp_path, capsys):
     assert "SECRETPLACE" not in capsys.readouterr().err
 
 
+def test_a_store_whose_server_is_away_is_said_to_be(tmp_path):
+    with pytest.raises(InputError, match="cannot be reached"):
+        cm.load_asset(store="ftp://127.0.0.1:1/SECRETPLACE", digest="0" * 64)
+
+
 PIPELINE = """
 from kfp import components, dsl
 from claimed_med import registry

@@ -50,3 +50,11 @@ def test_lineage_verify_fails_with_the_name_of_the_changed_file(parts, table, tm
     capsys.readouterr()
     assert main(["lineage", "verify", str(tmp_path / "out")]) == 7
     assert "copied/table.parquet" in capsys.readouterr().err
+
+
+def test_a_place_that_cannot_be_written_is_an_output_error(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert main(["pipeline", "catalog", "--data", str(tmp_path / "file")]) == 7
+    shown = capsys.readouterr().err
+    assert "cannot be written; got Not a directory" in shown
+    assert shown.count("\n") == 1

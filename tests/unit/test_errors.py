@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import pickle
 
 import pytest
@@ -43,3 +45,25 @@ def test_a_source_file_is_named_without_its_name(tmp_path):
     path = tmp_path / "DOE^JANE.dcm"
     path.write_bytes(b"x")
     assert "DOE" not in errors.name_of(path)
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.ENOSPC, errno.ENOTDIR, errno.EACCES])
+def test_what_cannot_be_written_is_an_output_error_without_the_path(code, tmp_path):
+    told = errors.storage_error(OSError(code, "x", str(tmp_path / "DOE^JANE")), "here")
+    assert isinstance(told, errors.OutputError)
+    assert os.strerror(code) in str(told)
+    assert "DOE" not in str(told)
+
+
+def test_what_is_there_and_may_not_be_read_is_an_input_error(tmp_path, monkeypatch):
+    path = tmp_path / "DOE^JANE.dcm"
+    path.touch()
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may read everything
+    told = errors.storage_error(PermissionError(errno.EACCES, "x", str(path)), "here")
+    assert isinstance(told, errors.InputError)
+    assert "DOE" not in str(told)
+
+
+def test_other_errors_of_the_system_are_none_of_the_storage():
+    assert errors.storage_error(ConnectionResetError(errno.ECONNRESET, "x"), "here") is None
+    assert errors.storage_error(ValueError("x"), "here") is None

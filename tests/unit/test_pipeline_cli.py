@@ -51,6 +51,39 @@ def test_catalogues_of_every_category_are_written(tmp_path, capsys):
 def test_an_engine_that_is_not_here_is_said(engine, told, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CLAIMED_MED_AIRFLOW", raising=False)
-    words = ["--engine", engine, "--set", f"path={tmp_path}", "--out", str(tmp_path / "out")]
+    words = ["--engine", engine, "--set", f"path={tmp_path / 'in'}", "--out", str(tmp_path / "out")]
     assert main(["pipeline", "run", "segment_and_report", *words]) == 4
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--engine", "slurm", "--isolation", "container"], "--isolation is of --engine local only"),
+        (["--engine", "airflow", "--workers", "2"], "--workers is of --engine local only"),
+        (["--network-for", "load-folder"], "--network-for needs --isolation container"),
+        (["--task", "load-folder"], "--reuse and --task go together"),
+        (["--reuse", "."], "--reuse and --task go together"),
+        (["--reuse", ".", "--task", "no-such-task"], "--reuse holds no outputs of this --task; got 'no-such-task'"),
+        (["--workers", "-1"], "--workers is out of range"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(options, told, tmp_path, capsys):
+    words = ["--set", f"path={tmp_path / 'in'}", "--out", str(tmp_path / "out"), *options]
+    assert main(["pipeline", "run", "segment_and_report", *words]) == 2
+    assert told in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("options", [["--target", "slurm", "--check"], ["--set", "path=ct"]])
+def test_compiling_refuses_options_that_do_not_go_together(options, capsys):
+    assert main(["pipeline", "compile", "segment_and_report", *options]) == 2
+    assert "--target" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("out", [".", "run", "deep/run"])
+def test_a_run_folder_in_what_goes_in_is_refused(out, tmp_path, capsys):
+    words = ["--set", f"path={tmp_path}", "--out", str(tmp_path / out)]
+    assert main(["pipeline", "run", "segment_and_report", *words]) == 2
+    assert "--out lies in the folder of parameter path" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

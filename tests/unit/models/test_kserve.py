@@ -191,11 +191,32 @@ def test_the_words_of_the_pod_are_words_of_the_server(monkeypatch, tmp_path):
         {"egress": ("pacs",)},
         {"namespace": "a/b"},
         {"protocol": "h2"},
+        {"memory": "lots"},
+        {"cpu": ""},
+        {"image": "claimed-med serve"},
+        {"image": "serve@sha256:12"},
+        {"project_secret": "A B"},
+        {"token_secret": ""},
+        {"archives": ("pacs",)},
+        {"archives": ("https://user:secret@pacs.example/dicom-web",)},
     ],
 )
 def test_what_kubernetes_does_not_take_is_refused(changes):
     with pytest.raises(ContractError, match="deploy-kserve"):
         replace(SERVICE, **changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"memory": "500M", "cpu": "1.5"},
+        {"cpu": "500m", "image": "localhost:5000/claimed-med/serve:1.0"},
+        {"account": "", "project_secret": "", "database_secret": "pg.predictions-1"},
+        {"archives": ("http://10.0.0.1:8042/dicom-web", "https://pacs.example")},
+    ],
+)
+def test_what_kubernetes_takes_is_taken(changes):
+    assert kserve.manifests(replace(SERVICE, **changes))
 
 
 def test_without_a_cluster_manifests_are_written_and_it_says_so(model, no_cluster):

@@ -17,6 +17,26 @@ def test_the_loopback_is_the_default():
     assert parse(["x"]).host == "127.0.0.1"
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--http-port", "65536"),
+        ("--http-port", "-1"),
+        ("--grpc-port", "-2"),
+        ("--max-upload-mib", "0"),
+        ("--max-megavoxels", "-1"),
+        ("--max-batch", "0"),
+        ("--dicom-workers", "0"),
+        ("--deadline-s", "-3"),
+        ("--deadline-s", "nan"),
+        ("--grace-s", "inf"),
+    ],
+)
+def test_a_number_out_of_range_is_named_by_its_option(option, value):
+    with pytest.raises(ContractError, match=f"{option} is out of range; got {value}"):
+        parse(["x", option, value])
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "pacs.example", "127.0.0.1.example"])  # noqa: S104 - refused
 def test_other_addresses_need_proof_of_the_caller(host):
     assert not is_loopback(host)

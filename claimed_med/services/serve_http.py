@@ -6,11 +6,10 @@ import asyncio
 import contextlib
 import re
 import secrets
-from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +100,10 @@ class Face:
         images = self.tensors.images_of(content, served)
         told = {"variant": served.variant, "model_digest": served.digest, "method": chosen}
         _job().told |= told | {"n_images": len(images), "input_digest": digest_of(images)}
-        found = [await self._in_pool(request, partial(explain_image, served, one, chosen)) for one in images]
+        found = [
+            await _awaited(request, self.pool.submit(copy_context().run, explain_image, served, one, chosen))
+            for one in images
+        ]
         rows = [{"score": one.score, "attribution": one.maps[chosen]} for one in found]
         answer = {
             "method": chosen,
@@ -113,18 +115,16 @@ class Face:
 
     async def _dicom(self, request: Request, asked: Asked, method: str | None) -> Response:
         self.dicom.allow(asked)
+        kind = request.headers.get("content-type", "")
+        accept = request.headers.get("accept", "")
         with contextlib.ExitStack() as stack:
             place = stack.enter_context(self.dicom.place())
-            kept = stack.pop_all()
-        try:
             if not asked.url:
                 await _to_file(request, place / "body")
-            kind = request.headers.get("content-type", "")
-            accept = request.headers.get("accept", "")
-            made = await self._in_pool(request, lambda: self._work(place, kind, asked, method))
-        finally:
-            await asyncio.shield(asyncio.to_thread(kept.close))
-        return _answer(*made, accept=accept)
+            work = self.pool.submit(copy_context().run, self._work, place, kind, asked, method)
+            kept = stack.pop_all()
+            work.add_done_callback(lambda _: kept.close())  # not before: the thread may still write into the folder
+        return _answer(*await _awaited(request, work), accept=accept)
 
     def _work(
         self, place: Path, kind: str, asked: Asked, method: str | None
@@ -194,10 +194,6 @@ class Face:
             answer["stored"] = sorted(objects)
         return answer, objects
 
-    async def _in_pool(self, request: Request, work: Callable[[], Any]) -> Any:
-        future = self.pool.submit(copy_context().run, work)
-        return await _while_there(request, within(asyncio.wrap_future(future), _job()))
-
     def _known(self, name: str) -> None:
         if name != self.tensors.name:
             raise NotThere(WHERE, "there is no model of this name", allowed=self.tensors.name)
@@ -222,6 +218,10 @@ class Around:
             await self.app(scope, receive, send)
         else:
             await self.face.infer(found[1], Request(scope, receive), send)
+
+
+async def _awaited(request: Request, work: Future[Any]) -> Any:
+    return await _while_there(request, within(asyncio.wrap_future(work), _job()))
 
 
 async def _while_there(request: Request, work: Coroutine[Any, Any, Any]) -> Any:

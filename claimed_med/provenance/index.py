@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from claimed_med.errors import InputError
 from claimed_med.payload import LINEAGE, PARTIAL
-from claimed_med.provenance.rows import Rows, add, rows_of
+from claimed_med.provenance.rows import MALFORMED, Ancestor, Found, Rows, add, rows_of
 from claimed_med.provenance.store import INDEXES, TABLES, connected, is_postgres
 from claimed_med.workers import WorkerDied, map_tasks, n_cores
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 ENVIRONMENT = "CLAIMED_MED_INDEX"
 _AT_ONCE = 512  # records that a worker reads in one go
+_REMEMBERED = 100  # ancestors that are compared and not read again; those of a run lie side by side, more cost memory
 _FEW = 2_000  # up to so many files no second process is started
 
 
@@ -37,11 +38,14 @@ class Built:
         n_files: Files `lineage.json` that were read.
         n_records: Records in them, each counted once.
         unreadable: Folders whose `lineage.json` is no record.
+        forged: Folder and digest of every ancestor that is not the record of that digest. Nothing of it is in the
+            index; the record that carries it is.
     """
 
     n_files: int
     n_records: int
     unreadable: tuple[str, ...]
+    forged: tuple[tuple[str, str], ...] = ()
 
 
 def default_place() -> str:
@@ -111,15 +115,18 @@ def _build(store: Store, roots: Sequence[Path], *, anew: bool, workers: int) -> 
     for statement in TABLES if anew else (*TABLES, *INDEXES):
         store.do(statement)
     numbers = _Numbers() if anew else _Numbers.of(store)
-    n_files, n_before, unreadable = 0, len(numbers.known), []
+    n_files, n_before = 0, len(numbers.known)
+    unreadable: list[str] = []
+    forged: list[tuple[str, str]] = []
     for part in _read(list(_records_below(roots)), workers):
         n_files += len(part)
         unreadable += [place for place, found in part if found is None]
-        add(store, *numbers.taken(rows for _, found in part for rows in found or ()))
+        forged += [(place, name) for place, found in part if found is not None for name in found.forged]
+        add(store, *numbers.taken(rows for _, found in part if found is not None for rows in found.rows))
     for statement in INDEXES:
         store.do(statement)
     store.commit()
-    return Built(n_files, len(numbers.known) - n_before, tuple(unreadable))
+    return Built(n_files, len(numbers.known) - n_before, tuple(unreadable), tuple(forged))
 
 
 @dataclass
@@ -177,7 +184,7 @@ def _records_below(roots: Sequence[Path]) -> Iterator[str]:
             todo += inside
 
 
-def _read(folders: Sequence[str], workers: int) -> Iterator[list[tuple[str, list[Rows] | None]]]:
+def _read(folders: Sequence[str], workers: int) -> Iterator[list[tuple[str, Found | None]]]:
     """Read records in chunks, on several processes when there are many; a few chunks are in memory at a time."""
     chunks = [folders[start : start + _AT_ONCE] for start in range(0, len(folders), _AT_ONCE)]
     n_workers = workers or n_cores()
@@ -188,20 +195,25 @@ def _read(folders: Sequence[str], workers: int) -> Iterator[list[tuple[str, list
         yield _read_chunk(chunks[index]) if isinstance(found, WorkerDied) else found
 
 
-def _read_apart(folders: Sequence[str]) -> list[tuple[str, list[Rows] | None]]:
+def _read_apart(folders: Sequence[str]) -> list[tuple[str, Found | None]]:
     """In a process of its own, which holds nothing that could be collected."""
     gc.disable()
     return _read_chunk(folders)
 
 
-def _read_chunk(folders: Sequence[str]) -> list[tuple[str, list[Rows] | None]]:
-    known: set[str] = set()
-    return [(folder, _read_one(folder, known)) for folder in folders]
+def _read_chunk(folders: Sequence[str]) -> list[tuple[str, Found | None]]:
+    known: dict[str, Ancestor] = {}
+    found = []
+    for folder in folders:
+        if len(known) > _REMEMBERED:
+            known.clear()
+        found.append((folder, _read_one(folder, known)))
+    return found
 
 
-def _read_one(folder: str, known: set[str]) -> list[Rows] | None:
+def _read_one(folder: str, known: dict[str, Ancestor]) -> Found | None:
     try:
         with open(f"{folder}/{LINEAGE}", "rb") as stream:  # noqa: PTH123 - a Path for each of a million costs seconds
-            return list(rows_of(stream.read(), folder, known))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return rows_of(stream.read(), folder, known)
+    except (OSError, *MALFORMED):
         return None

@@ -46,6 +46,8 @@ def _index(arguments: argparse.Namespace) -> int:
     print(f"{built.n_records} records out of {built.n_files} files")
     for place in built.unreadable[:20]:
         print(f"no record can be read in {Path(place).name}", file=sys.stderr)
+    for place, name in built.forged[:20]:
+        print(f"an ancestor in {Path(place).name} was altered and is left out: {name[:12]}", file=sys.stderr)
     return 0
 
 

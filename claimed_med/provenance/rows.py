@@ -13,7 +13,7 @@ from claimed_med.payload import UNITS, sha256_of
 from claimed_med.provenance.store import IN, OUT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     from claimed_med.provenance.store import Store
 
@@ -21,6 +21,7 @@ _FIELDS = {one.name for one in fields(Record)}
 _N_ALWAYS = len(_FIELDS) - 2  # without ancestors, which are no part of the digest, and values, which few have
 _Names = dict[tuple[str, str], dict[str, None]]  # (role, unit) -> names, each once
 _KEY = 32
+MALFORMED = (ValueError, KeyError, TypeError, AttributeError)  # what a record that is none raises
 _FILE_NAMES = ("sop_uid", "series_uid", "patient")
 
 
@@ -38,28 +39,70 @@ class Rows(NamedTuple):
         return self.record[4]
 
 
-def rows_of(text: bytes, place: str, known: set[str] | None = None) -> Iterator[Rows]:
+class Found(NamedTuple):
+    """What the file of one record adds.
+
+    Attributes:
+        rows: Of the record, then of its ancestors.
+        forged: Digests under which it carries what is no such record; nothing of that is taken.
+    """
+
+    rows: list[Rows]
+    forged: list[str]
+
+
+class Ancestor(NamedTuple):
+    """A record that another carries, and that is what it is carried as.
+
+    Attributes:
+        content: Without its own ancestors.
+        files: sha256 of every file that it lists.
+    """
+
+    content: dict[str, Any]
+    files: frozenset[str]
+
+
+def rows_of(text: bytes, place: str, known: dict[str, Ancestor] | None = None) -> Found:
     """The rows of a record and of all its ancestors.
+
+    An ancestor counts only when it is the record of the digest under which it stands. One that is not is named; the
+    record itself is as good as before, since what it says of its parents is their digests.
 
     Args:
         text: Content of a lineage.json.
         place: Folder in which it lies.
-        known: Digests of ancestors that need not be given again, as every record behind them carries them; grows.
+        known: Digest -> ancestor, for those that were given already and are not given again; grows.
 
     Raises:
-        ValueError: It is no record of a known version.
+        ValueError: It is no record of a known version; or any other of `MALFORMED`.
     """
     content = _parsed(text)
     if not isinstance(content, dict) or content.get("schema") != SCHEMA or not _FIELDS.issuperset(content):
         raise ValueError("no record")
-    ancestors = content.pop("ancestors", {})
-    yield _rows(content, ancestors, place, "")
-    for name, ancestor in ancestors.items():
-        if known is None or name not in known:
-            ancestor.pop("ancestors", None)
-            yield _rows(ancestor, ancestors, "", name)
-    if known is not None:
-        known.update(ancestors)
+    known = {} if known is None else known
+    sound: dict[str, frozenset[str]] = {}
+    fresh: dict[str, bytes] = {}
+    forged: list[str] = []
+    for name, carried in content.pop("ancestors", {}).items():
+        try:
+            carried.pop("ancestors", None)
+            if name not in known:
+                fresh[name] = _body_of(carried, name)
+                known[name] = Ancestor(carried, frozenset(one["sha256"] for one in carried.get("files", {}).values()))
+            elif carried != known[name].content:
+                forged.append(name)
+            sound[name] = known[name].files
+        except MALFORMED:
+            forged.append(name)
+    rows = [_rows(content, *_named(content), sound, place)]
+    for name, body in fresh.items():
+        try:
+            rows.append(_rows(known[name].content, body, name, sound, ""))
+        except MALFORMED:
+            forged.append(name)
+            known.pop(name, None)
+    return Found(rows, forged)
 
 
 def add(store: Store, found: list[tuple[int, Rows]], places: list[tuple[str, int]]) -> None:
@@ -77,17 +120,30 @@ def key_of(name: str) -> str:
     return name[:_KEY] if len(name) == 2 * _KEY else name
 
 
-def _rows(content: dict[str, Any], ancestors: Mapping[str, Any], place: str, name: str) -> Rows:
-    body = _canonical(content)
-    known = sha256_of(body) if len(content) - bool(content.get("values")) == _N_ALWAYS else _slow_digest(content)
-    if name and known != name:
+def _body_of(ancestor: Mapping[str, Any], name: str) -> bytes:
+    body, own = _named(ancestor)
+    if own != name:
         raise ValueError("an ancestor that was altered")
+    return body
+
+
+def _named(content: Mapping[str, Any]) -> tuple[bytes, str]:
+    """The text of a record without ancestors, and its digest."""
+    body = _canonical(content)
+    if len(content) - bool(content.get("values")) == _N_ALWAYS:
+        return body, sha256_of(body)
+    return body, _slow_digest(content)
+
+
+def _rows(
+    content: Mapping[str, Any], body: bytes, known: str, ancestors: Mapping[str, frozenset[str]], place: str
+) -> Rows:
     head = (content["component"], content["version"], content["port"], content.get("payload", ""))
     parents = content.get("parents", {})
     if not all(isinstance(one, str) for one in (*head, *parents.values())):
         raise ValueError("no record")
     known_ports = {port for port, parent in parents.items() if parent in ancestors}  # behind a border there is none
-    came_in = {told["sha256"] for port in known_ports for told in ancestors[parents[port]].get("files", {}).values()}
+    came_in = {one for port in known_ports for one in ancestors[parents[port]]}
     names: _Names = defaultdict(dict)
     came = names[IN, ""]
     for one in (content.get("weights"), *content.get("locations", {}).values()):

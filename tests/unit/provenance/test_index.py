@@ -248,7 +248,7 @@ def test_the_fast_digest_is_the_digest():
         }
         unit = UnitRecord(text, "done", "i", {"p": {"digest": "d", "sop_uids": ["1.2"]}}, [text], {text: text})
         record = Record("c", "1", "p", settings, units=[unit], environment={"host": text, "n": 1e-7})
-        (rows,) = rows_of(record.to_json().encode(), "/x")
+        ((rows,), _) = rows_of(record.to_json().encode(), "/x")
         assert rows.digest == record.digest()
         body = json.loads(rows.record[-1])
         assert Record.from_dict(body | {"ancestors": {}}) == Record.from_dict(json.loads(record.to_json()))
@@ -260,7 +260,7 @@ def test_an_older_record_without_newer_fields_has_the_same_digest():
     for name in ("weights", "locations", "environment"):
         content.pop(name)
     content["units"][0].pop("statements")
-    (rows,) = rows_of(json.dumps(content).encode(), "/x")
+    ((rows,), _) = rows_of(json.dumps(content).encode(), "/x")
     assert Record.from_dict(content).digest() == record.digest()
     assert rows.digest == record.digest()
 
@@ -292,18 +292,61 @@ def test_keyed_names_of_the_same_value_differ_by_kind():
     assert keyed_hash("uid", "1.2") != keyed_hash("digest", "1.2")
 
 
-@pytest.mark.parametrize("what", ["ancestor", "component"])
-def test_a_forged_record_is_named_and_replaces_none(study, tmp_path, what):
+def test_a_malformed_record_is_named_and_replaces_none(study, tmp_path):
     forged = tmp_path / "forged" / "port"
     shutil.copytree(study / "segment-lungs" / "segmentation", forged)
     record = json.loads((forged / "lineage.json").read_text())
-    if what == "ancestor":
-        next(iter(record["ancestors"].values()))["component"] = "FORGED"
+    (forged / "lineage.json").write_text(json.dumps(record | {"component": {"not": "a text"}}))
+    built = build([tmp_path / "forged", study], str(tmp_path / "i"))
+    assert (built.unreadable, built.n_records) == ((str(forged),), 4)
+
+
+def altered(ancestor):
+    ancestor["component"] = "FORGED"
+
+
+def emptied(ancestor):
+    ancestor.clear()
+
+
+def lists_files_of_the_child(ancestor):
+    """So that they would count as handed on, and the child would lose its names."""
+    ancestor["files"] = {"x": {"sha256": ancestor.pop("planted"), "sop_uid": ""}}
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+@pytest.mark.parametrize("change", [altered, emptied, lists_files_of_the_child, "no record", None])
+def test_a_forged_ancestor_is_named_and_never_taken_and_the_record_itself_counts(study, tmp_path, change, is_first):
+    """Also where the true one was read before it."""
+    forged = tmp_path / "forged" / "port"
+    shutil.copytree(study / "segment-lungs" / "segmentation", forged)
+    record = json.loads((forged / "lineage.json").read_text())
+    (name,) = record["ancestors"]
+    if callable(change):
+        record["ancestors"][name]["planted"] = next(iter(record["files"].values()))["sha256"]
+        change(record["ancestors"][name])
     else:
-        record["component"] = {"not": "a text"}
+        record["ancestors"][name] = change
     (forged / "lineage.json").write_text(json.dumps(record))
-    place = str(tmp_path / "index.sqlite")
-    built = build([tmp_path / "forged", study], place)
-    assert built.unreadable == (str(forged),)
-    with connected(place) as store:
-        assert store.rows("SELECT count(*) FROM records WHERE component = 'FORGED'")[0][0] == 0
+    content = next(one["sha256"] for file, one in record["files"].items() if file.endswith(".dcm"))
+    if is_first:
+        built = build([tmp_path / "forged"], str(tmp_path / "alone"))
+        assert (built.n_records, built.unreadable, built.forged) == (1, (), ((str(forged), name),))
+        with connected(str(tmp_path / "alone")) as store:
+            assert [step.record.component for step in trace(store, [content])[0].steps] == ["segment-lungs"]
+    roots = [tmp_path / "forged", study] if is_first else [study, tmp_path / "forged"]
+    built = build(roots, str(tmp_path / "all"), workers=1)
+    assert (built.n_records, built.unreadable, built.forged) == (4, (), ((str(forged), name),))
+    with connected(str(tmp_path / "all")) as store:
+        assert store.rows("SELECT count(*) FROM records WHERE component = 'FORGED'") == [(0,)]
+        (found,) = trace(store, [content])
+        assert [step.record.component for step in found.steps] == ["segment-lungs", "load-folder"]
+
+
+def test_forged_ancestors_are_told(study, tmp_path, capsys):
+    path = study / "segment-lungs" / "segmentation" / "lineage.json"
+    record = json.loads(path.read_text())
+    altered(next(iter(record["ancestors"].values())))
+    path.write_text(json.dumps(record))
+    assert cli.main(["lineage", "index", str(study), "--db", str(tmp_path / "i")]) == 0
+    assert "an ancestor in segmentation was altered and is left out" in capsys.readouterr().err

@@ -144,7 +144,7 @@ def test_records_without_values_are_as_they_were(chain, parts, tmp_path):
     assert found(chain[0]) == []
     record = lineage.read(chain[0] / "count-lines" / "grown")
     assert lineage.Record.from_dict(record.as_dict() | {"values": {}}).digest() == record.digest()
-    (rows,) = rows_of((json.dumps(record.as_dict() | {"values": {}})).encode(), "/x")
+    ((rows,), _) = rows_of((json.dumps(record.as_dict() | {"values": {}})).encode(), "/x")
     assert rows.digest == record.digest()
     done = rerun(chain[0], tmp_path / "again", Order())
     assert {one.place for one in done.outputs if one.verdict == "identical"} >= {VALUE}
@@ -162,7 +162,7 @@ def test_the_index_takes_records_with_values(chain, tmp_path):
     built = build([chain[0]], str(tmp_path / "i"))
     assert (built.n_records, built.unreadable) == (3, ())
     path = chain[0] / "count-lines" / "grown" / "lineage.json"
-    (rows, *_) = rows_of(path.read_bytes(), "/x")
+    ((rows, *_), _) = rows_of(path.read_bytes(), "/x")
     assert rows.digest == lineage.read(path.parent).digest()
 
 

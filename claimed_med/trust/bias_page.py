@@ -8,7 +8,7 @@ from typing import Any
 from claimed_med.trust import plot
 from claimed_med.trust.fairness import FAIR_RANGES
 from claimed_med.trust.metric import shown
-from claimed_med.trust.page import Page
+from claimed_med.trust.page import Page, name_of
 from claimed_med.trust.subgroup import PAIRWISE
 
 _SHOWN = (*PAIRWISE, "false_negative_rate", "false_positive_rate", "auc")
@@ -35,15 +35,11 @@ def page(report: Mapping[str, Any], drawn: Mapping[str, bytes]) -> str:
         made.paragraph(note[0].upper() + note[1:] + ".")
     if not report["windows"]:
         return made.json(report).html()
-    made.paragraph(
-        f"{len(found)} of {len(report['windows'])} windows have a flagged group"
-        + (f"; first: {found[0]['name']}" if found else ""),
-        tone="bad" if found else "good",
-    )
+    made.verdict(found, report["windows"], "have a flagged group")
     made.heading("Windows").table(
         ["window", "n", "flagged", "why"],
         [
-            [one["name"] + ("" if one["whole"] else " (still growing)"), one["n"], ", ".join(one["flagged"]) or "none",
+            [name_of(one), one["n"], ", ".join(one["flagged"]) or "none",
              "; ".join(f"{name}: {why}" for name, why in one["flagged"].items())]
             for one in report["windows"]
         ],

@@ -9,7 +9,7 @@ import numpy as np
 
 from claimed_med.trust import plot
 from claimed_med.trust.metric import shown
-from claimed_med.trust.page import Page
+from claimed_med.trust.page import Page, name_of
 
 _LARGE = 0.25
 
@@ -28,11 +28,7 @@ def page(report: Mapping[str, Any], drawn: Mapping[str, bytes]) -> str:
         f"of at most {report['rules']['alpha']:g} over all columns, and by at least {report['rules']['min_effect']:g} "
         "(population stability index beyond chance)."
     )
-    made.paragraph(
-        f"{len(found)} of {len(report['windows'])} windows differ from the reference"
-        + (f"; first: {found[0]['name']}" if found else ""),
-        tone="bad" if found else "good",
-    )
+    made.verdict(found, report["windows"], "differ from the reference")
     made.heading("Windows").table(
         ["window", "n", "drifted, largest first", "worse", "new values", "most missing", "refused", "AUC", "ECE"],
         [_line(one) for one in report["windows"]],
@@ -57,7 +53,7 @@ def _line(one: Mapping[str, Any]) -> list[Any]:
     missing = max(quality["missing"].items(), key=lambda pair: pair[1], default=("", 0.0))
     told = [_figure(figures.get(name)) for name in ("auc", "ece")]
     return [
-        one["name"] + ("" if one["whole"] else " (still growing)"), one["n"], ", ".join(one["causes"]) or "none",
+        name_of(one), one["n"], ", ".join(one["causes"]) or "none",
         ", ".join(one["worse"]) or "none", new or "none", f"{missing[0]} {missing[1]:.0%}" if missing[0] else "none",
         f"{quality['refused']:.1%}", *told,
     ]  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any, Self
 
@@ -43,6 +43,11 @@ class Page:
         mark = f' class="{escape(tone)}"' if tone else ""
         self._parts.append(f"<p{mark}>{escape(text)}</p>")
         return self
+
+    def verdict(self, found: Sequence[Mapping[str, Any]], windows: Sequence[Any], what: str) -> Self:
+        """Add how many windows something was found in, and the first of them."""
+        first = f"; first: {found[0]['name']}" if found else ""
+        return self.paragraph(f"{len(found)} of {len(windows)} windows {what}{first}", tone="bad" if found else "good")
 
     def table(self, header: Sequence[str], lines: Iterable[Sequence[Any]]) -> Self:
         """Add a table; numbers stand to the right."""
@@ -87,3 +92,8 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return f"<td>{escape(str(value))}</td>"
     return f'<td class="number">{value:.3f}</td>' if isinstance(value, float) else f'<td class="number">{value}</td>'
+
+
+def name_of(window: Mapping[str, Any]) -> str:
+    """A window as a person reads it."""
+    return str(window["name"]) + ("" if window["whole"] else " (still growing)")

@@ -208,7 +208,7 @@ def _places(stored: Mapping[str, str]) -> dict[str, PurePosixPath]:
 def _client(platform: Platform) -> Any:
     host = os.environ.get(HOST, "")
     if not host:
-        raise EngineError("kubeflow", f"{HOST} does not say where Kubeflow is", do=f"export {HOST}=https://...")
+        raise EngineError("kubeflow", f"{HOST} does not say where Kubeflow is", do=f"export {HOST}=https://HOST")
     require("kfp", "kfp")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

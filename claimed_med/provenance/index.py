@@ -92,12 +92,15 @@ def _no_collection() -> Iterator[None]:
 def _build_in(roots: Sequence[Path], place: str, *, anew: bool, workers: int) -> Built:
     if is_postgres(place):
         with connected(place) as store:
+            store.check()
             return _build(store, roots, anew=anew, workers=workers)
     path = Path(place)
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not anew and path.is_file():
+    if path.exists():
         with connected(place) as store:
-            return _build(store, roots, anew=False, workers=workers)
+            store.check()
+            if not anew:
+                return _build(store, roots, anew=False, workers=workers)
     partial = path.with_name(f"{PARTIAL}{path.name}-{os.getpid()}")
     try:
         with connected(str(partial), fast=True) as store:

@@ -36,6 +36,12 @@ INDEXES = (
     "CREATE INDEX IF NOT EXISTS parents_child ON parents (child)",
     "CREATE INDEX IF NOT EXISTS names_name ON names (name)",
 )
+_COLUMNS_OF_SQLITE = (
+    "SELECT one.name, info.name FROM sqlite_master AS one, pragma_table_info(one.name) AS info WHERE one.type = 'table'"
+)
+_COLUMNS_OF_POSTGRES = (
+    "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = current_schema()"
+)
 _MANY = 500  # names in one question
 _FAST = (
     "page_size = 16384",  # a record is nearly a page of the usual size
@@ -93,6 +99,20 @@ class Store:
             self.connection.cursor().executemany(statement.replace("?", "%s"), rows)
         else:
             self.connection.executemany(statement, rows)
+
+    def check(self) -> None:
+        """Make sure that this is an index of ours or empty, before anything is dropped or added.
+
+        Raises:
+            InputError: There are other tables: in a file any, in PostgreSQL such of the same names.
+        """
+        asked = _COLUMNS_OF_POSTGRES if self.is_postgres else _COLUMNS_OF_SQLITE
+        found: dict[str, set[str]] = {}
+        for table, column in self.rows(asked):
+            found.setdefault(table, set()).add(column)
+        others = () if self.is_postgres else set(found) - set(COLUMNS)
+        if others or any(found.get(table, set(columns)) != set(columns) for table, columns in COLUMNS.items()):
+            raise InputError("lineage index", "--db names a database that is no index", do="choose another place")
 
     def commit(self) -> None:
         """Make what was written last."""

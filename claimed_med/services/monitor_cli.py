@@ -37,6 +37,7 @@ def main(words: Sequence[str]) -> int:
     if not is_loopback(given.host) and not given.cert and not given.behind_tls_proxy:
         do = "give --cert and --key, or say --behind-tls-proxy"
         raise ContractError("monitor", "listens beyond this machine without TLS", do=do)
+    _check(given)
     watch = Watch(
         given.record, dict(_reference(one) for one in given.reference), given.window,
         tuple(given.attribute or ("sex", "age_band")), given.limits, tuple(given.pictures), given.last_cases,
@@ -50,6 +51,22 @@ def main(words: Sequence[str]) -> int:
         ssl_certfile=given.cert, ssl_keyfile=given.key,
     )  # fmt: skip
     return 0
+
+
+def _check(given: argparse.Namespace) -> None:
+    """Refuse what would only be noticed when somebody looks at the page."""
+    from claimed_med.trust.window import check_size
+
+    check_size(given.window, "monitor")
+    for name, value, most in (("--last-cases", given.last_cases, None), ("--port", given.port, 65_535)):
+        if value < 1 or (most is not None and value > most):
+            allowed = "1 or more" if most is None else f"1-{most}"
+            raise ContractError("monitor", f"{name} is not allowed", got=value, allowed=allowed)
+    if not all(folder.is_dir() for folder in given.pictures):
+        raise InputError("monitor", "--pictures names a folder that is not there", do="check the path")
+    for name, path in (("--cert", given.cert), ("--key", given.key)):
+        if path is not None and not Path(path).is_file():
+            raise InputError("monitor", f"{name} names a file that is not there", do="give a file in PEM")
 
 
 def parser() -> argparse.ArgumentParser:

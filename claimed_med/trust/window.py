@@ -55,6 +55,18 @@ class Kept:
         return list(made.values())
 
 
+def check_size(size: str, where: str) -> tuple[int, str]:
+    """The number and the unit of a window; the unit '' for rows.
+
+    Raises:
+        ContractError: The size cannot be read.
+    """
+    told = _SIZE.fullmatch(size)
+    if not told:
+        raise ContractError(where, "the window cannot be read", got=repr(size), allowed="200 (rows), 24h, 7d, 4w")
+    return int(told[1]), told[2] or ""
+
+
 def windows(table: pd.DataFrame, size: str, where: str, *, time: str = "time") -> list[Window]:
     """Cut a table into windows, oldest first.
 
@@ -68,16 +80,14 @@ def windows(table: pd.DataFrame, size: str, where: str, *, time: str = "time") -
         ContractError: The size cannot be read.
         InputError: No row, or no readable times where they are needed.
     """
-    told = _SIZE.fullmatch(size)
-    if not told:
-        raise ContractError(where, "the window cannot be read", got=repr(size), allowed="200 (rows), 24h, 7d, 4w")
+    n, unit = check_size(size, where)
     if table.empty:
         raise InputError(where, "there is no prediction", do="wait for some, or check the filter")
     if time in table.columns:
         table = _ordered(table, time, where)
-    elif told[2]:
+    elif unit:
         raise InputError(where, f"the table has no column {time!r}", do="give a window as a number of rows")
-    cut = _by_time(table, time, int(told[1]), told[2]) if told[2] else _by_count(table, int(told[1]))
+    cut = _by_time(table, time, n, unit) if unit else _by_count(table, n)
     return [
         Window(_name(number, rows, time), rows.reset_index(drop=True), whole, _span(number, rows, time))
         for number, (rows, whole) in enumerate(cut, 1)

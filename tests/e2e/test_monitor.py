@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from claimed_med.cli import main
-from claimed_med.errors import ContractError
+from claimed_med.errors import ContractError, InputError
 from claimed_med.prediction_log import Prediction, PredictionLog
 from claimed_med.services import monitor_cli
 from claimed_med.testing import browser, predictions
@@ -175,6 +175,23 @@ def test_beyond_this_machine_a_token_is_needed(tmp_path, monkeypatch):
         assert fetched(address)[0] == 401
         assert fetched(address, {"Authorization": "Bearer wrong"})[0] == 401
         assert fetched(address, {"Authorization": "Bearer open sesame"})[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--window", "abc"], "window"),
+        (["--window", "0"], "window"),
+        (["--last-cases", "0"], "--last-cases"),
+        (["--port", "99999"], "--port"),
+        (["--pictures", "nowhere"], "--pictures"),
+        (["--cert", "nowhere.pem"], "--cert"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_the_page_is_there(tmp_path, words, told):
+    record = predictions.record(tmp_path / "predictions.sqlite")
+    with pytest.raises((ContractError, InputError), match=told):
+        monitor_cli.main(["serve", str(record), *words])
 
 
 def test_the_pipeline_names_a_planted_bias_and_mails_once(tmp_path, mailbox):

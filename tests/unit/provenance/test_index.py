@@ -20,7 +20,7 @@ from claimed_med.provenance import index, written
 from claimed_med.provenance.index import build
 from claimed_med.provenance.lookup import trace, where_used
 from claimed_med.provenance.rows import rows_of
-from claimed_med.provenance.store import connected
+from claimed_med.provenance.store import connected, is_postgres
 from claimed_med.provenance.verify import verify
 from claimed_med.secret import keyed_hash, pseudonym
 from claimed_med.testing import phantoms, postgres
@@ -215,6 +215,32 @@ def test_an_index_can_be_added_to_and_built_anew(study, place, tmp_path):
     assert build([tmp_path / "r1"], place, anew=False).n_records == 1
     assert build([tmp_path / "r1"], place, anew=False).n_records == 0
     assert build([tmp_path / "r1"], place).n_records == 2
+
+
+@pytest.mark.parametrize("anew", [True, False])
+def test_what_is_no_index_is_not_replaced(study, place, tmp_path, anew):
+    if is_postgres(place):
+        with connected(place) as store:
+            for table in ("names", "parents", "records"):
+                store.do(f"DROP TABLE IF EXISTS {table}")
+            store.do("CREATE TABLE records (patient TEXT)")
+            store.commit()
+    else:
+        with connected(place) as store:
+            store.do("CREATE TABLE predictions (score REAL)")
+            store.commit()
+    with pytest.raises(InputError, match="is no index"):
+        build([study], place, anew=anew)
+    with connected(place) as store:
+        kept = "SELECT patient FROM records" if is_postgres(place) else "SELECT score FROM predictions"
+        assert store.rows(kept) == []
+        store.do("DROP TABLE IF EXISTS records")
+        store.commit()
+    other = tmp_path / "notes.txt"
+    other.write_text("not a database at all, but somebody's notes")
+    with pytest.raises(InputError, match="--db"):
+        build([study], str(other), anew=anew)
+    assert other.read_text().endswith("notes")
 
 
 def test_a_damaged_record_is_named_and_the_others_count(study, tmp_path):

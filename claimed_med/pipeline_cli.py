@@ -226,9 +226,16 @@ def _refuse_inside(out: Path, given: Mapping[str, str]) -> None:
         ContractError: It lies in one.
     """
     for name, value in given.items():
-        if value and Path(value).is_dir() and out.resolve().is_relative_to(Path(value).resolve()):
+        if _is_folder(value) and out.resolve().is_relative_to(Path(value).resolve()):
             do = "choose a folder outside of it"
             raise ContractError("pipeline", f"--out lies in the folder of parameter {name}", do=do)
+
+
+def _is_folder(value: str) -> bool:
+    try:
+        return bool(value) and Path(value).is_dir()
+    except OSError:  # a text that is too long for a path
+        return False
 
 
 def _engine(arguments: argparse.Namespace, path: Path, report: Report) -> Engine:

@@ -51,9 +51,13 @@ def test_nothing_is_left_of_a_request_that_was_given_up_while_a_thread_worked_on
     dicom = _Slow(tmp_path)
     with ThreadPoolExecutor(1) as pool:
         face = Face(SimpleNamespace(name="model"), dicom, None, pool)
-        serve_job.current.set(Job("dicom", time.monotonic() + 0.2))
+
+        async def ask():
+            serve_job.current.set(Job("dicom", time.monotonic() + 0.2))
+            await face.predict("model", _upload())
+
         with pytest.raises(Expired):
-            asyncio.run(face.predict("model", _upload()))
+            asyncio.run(ask())
         assert len(list(tmp_path.iterdir())) == 1, "the thread is still at work in it"
         dicom.goes_on.set()
     assert dicom.left.is_set()

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from claimed_med import pipeline_cli
 from claimed_med.cli import main
 from claimed_med.targets.plan import SKIPPED
 
@@ -87,3 +88,8 @@ def test_a_run_folder_in_what_goes_in_is_refused(out, tmp_path, capsys):
     assert main(["pipeline", "run", "segment_and_report", *words]) == 2
     assert "--out lies in the folder of parameter path" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_parameter_that_is_a_long_text_is_taken_for_no_folder(tmp_path):
+    assert not pipeline_cli._is_folder("name = 'limits'\n" * 1000)
+    assert pipeline_cli._is_folder(str(tmp_path))

@@ -60,7 +60,7 @@ def _false_alarms() -> list[dict[str, Any]]:
 
 def _report(reference: pd.DataFrame, table: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
     size = str(N_WINDOW)
-    drifts = monitoring.over_time(reference, table, size, COLUMNS, drift.Rules(), n_bootstrap=200)
+    drifts = monitoring.over_time(reference, table, size, COLUMNS, drift.Rules(), n_bootstrap=500)
     limits = bias_over_time.Limits()
     bias = bias_over_time.over_time(reference, table, size, ATTRIBUTES, subgroup.Rules(), limits)
     return {"drift": drifts["windows"], "bias": bias["windows"]}

@@ -58,10 +58,9 @@ def _check(given: argparse.Namespace) -> None:
     from claimed_med.trust.window import check_size
 
     check_size(given.window, "monitor")
-    for name, value, most in (("--last-cases", given.last_cases, None), ("--port", given.port, 65_535)):
-        if value < 1 or (most is not None and value > most):
-            allowed = "1 or more" if most is None else f"1-{most}"
-            raise ContractError("monitor", f"{name} is not allowed", got=value, allowed=allowed)
+    for name, value, most in (("--last-cases", given.last_cases, 1_000_000), ("--port", given.port, 65_535)):
+        if not 1 <= value <= most:
+            raise ContractError("monitor", f"{name} is out of range", got=value, allowed=f"1 to {most}")
     if not all(folder.is_dir() for folder in given.pictures):
         raise InputError("monitor", "--pictures names a folder that is not there", do="check the path")
     for name, path in (("--cert", given.cert), ("--key", given.key)):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydicom import Dataset
 from pydicom.uid import generate_uid
 from pynetdicom import build_context, evt
+from pynetdicom.dimse_messages import N_EVENT_REPORT_RSP
 from pynetdicom.sop_class import StorageCommitmentPushModel as PushModel
 from pynetdicom.sop_class import StorageCommitmentPushModelInstance as PushInstance
 from pynetdicom.sop_class import Verification
@@ -20,7 +21,7 @@ from claimed_med.dicom.net_node import SUCCESS, Node, association, check_uid, li
 from claimed_med.dicom.net_query import failed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 TIMEOUT_S = 60.0
 COMMITTED, UNANSWERED = "committed", "unanswered"
@@ -30,11 +31,25 @@ _UNRECOGNISED = 0x0110
 
 @dataclass
 class _Ledger:
-    """What the node answers; filled by another thread."""
+    """What the node answers; filled by other threads.
+
+    pynetdicom reads a report on a thread of its own, beside the association. Who releases the association once the
+    report is read, but before our answer to it has left, leaves the node without that answer.
+    """
 
     transaction: str
     outcome: dict[str, str]
-    answered: threading.Event = field(default_factory=threading.Event)
+    ended: threading.Event = field(default_factory=threading.Event)  # the report is read, and our answer has left
+    _read: bool = False
+    _answering: bool = False
+
+    def handlers(self) -> list[tuple[Any, Callable[[Any], Any]]]:
+        """Event handlers of pynetdicom for every association on which the report may come."""
+        return [
+            (evt.EVT_N_EVENT_REPORT, self.take),
+            (evt.EVT_DIMSE_SENT, self._note_answer),
+            (evt.EVT_PDU_SENT, self._note_sent),
+        ]
 
     def take(self, event: Any) -> tuple[int, Dataset | None]:
         """Note an N-EVENT-REPORT; returns the status."""
@@ -48,8 +63,16 @@ class _Ledger:
                 self._note(item, f"failed (0x{whole(item, 'FailureReason'):04X})")
         except Exception:  # noqa: BLE001 - what a peer sends may fail in every way
             return _UNRECOGNISED, None
-        self.answered.set()
+        self._read = True
         return SUCCESS, None
+
+    def _note_answer(self, event: Any) -> None:
+        if self._read and isinstance(event.message, N_EVENT_REPORT_RSP):
+            self._answering = True  # it is one PDU, and the next to go out
+
+    def _note_sent(self, _event: Any) -> None:
+        if self._answering:
+            self.ended.set()
 
     def _note(self, item: Dataset, words: str) -> None:
         uid = text(item, "ReferencedSOPInstanceUID")
@@ -83,7 +106,7 @@ def commit(
     if not instances:
         return {}
     ledger = _Ledger(str(generate_uid(prefix=None)), {check_uid(uid): UNANSWERED for _, uid in instances})
-    handlers = [(evt.EVT_N_EVENT_REPORT, ledger.take)]
+    handlers = ledger.handlers()
     # the node's own association has us as SCU though it opens it
     supported = [build_context(PushModel), build_context(Verification)]
     supported[0].scu_role, supported[0].scp_role = True, True
@@ -108,8 +131,8 @@ def _wanted(transaction: str, instances: Sequence[tuple[str, str]]) -> Dataset:
 
 
 def _wait(ledger: _Ledger, opened: Any, timeout_s: float, *, elsewhere: bool) -> None:
-    """Wait for the report, and no longer than it can still come."""
+    """Wait until the report is read and answered, and no longer than it can still come."""
     until = time.monotonic() + timeout_s
-    while not ledger.answered.wait(0.1) and time.monotonic() < until:
+    while not ledger.ended.wait(0.1) and time.monotonic() < until:
         if not elsewhere and not opened.is_established:
             return

@@ -6,6 +6,7 @@ import gc
 import logging
 import subprocess
 import threading
+import time
 import warnings
 from contextlib import contextmanager
 
@@ -27,7 +28,7 @@ from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as Find
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as Get
 
-from claimed_med.dicom import net, net_component
+from claimed_med.dicom import net, net_commit, net_component
 from claimed_med.dicom.net_retrieve import SYNTAXES
 from claimed_med.dicom.net_tls import client_context, server_context
 from claimed_med.errors import ContractError, InputError
@@ -403,6 +404,30 @@ def test_a_report_on_the_same_association_is_understood():
     with scp([StorageCommitmentPushModel], handlers=[(evt.EVT_N_ACTION, action)]) as (node, _):
         answers = net.commit(node, [(CTImageStorage, f"1.2.3.{n}") for n in range(3)], timeout_s=5)
     assert answers == {"1.2.3.0": "committed", "1.2.3.1": "failed (0x0110)", "1.2.3.2": "unanswered"}
+
+
+def test_the_node_gets_our_answer_to_its_report_before_the_release(monkeypatch):
+    take, answers, told = net_commit._Ledger.take, [], threading.Event()
+
+    def slowly(ledger, event):  # the report is read, and its answer is late
+        status = take(ledger, event)
+        time.sleep(0.3)
+        return status
+
+    def report(event):
+        wanted = event.action_information
+        answers.append(event.assoc.send_n_event_report(wanted, 1, StorageCommitmentPushModel, "1.2.840.10008.1.20.1.1"))
+        told.set()
+
+    def action(event):
+        threading.Timer(0.1, report, (event,)).start()
+        return 0x0000, None
+
+    monkeypatch.setattr(net_commit._Ledger, "take", slowly)
+    with scp([StorageCommitmentPushModel], handlers=[(evt.EVT_N_ACTION, action)]) as (node, _):
+        assert net.commit(node, [(CTImageStorage, "1.2.3")], timeout_s=5) == {"1.2.3": "committed"}
+        assert told.wait(5)
+    assert answers[0][0].Status == 0x0000
 
 
 def test_without_a_report_nothing_counts_as_committed():

@@ -180,7 +180,7 @@ def _median(rounds: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def load(seconds: float) -> list[dict[str, Any]]:
-    """Twice as many requests as can be served, then SIGTERM in the middle of them."""
+    """Twice as many requests as can be served, half of them by gRPC; then SIGTERM in the middle of them."""
     from claimed_med.prediction_log import PredictionLog
     from claimed_med.testing.models import decide
     from claimed_med.testing.serving import classifier, prepared, serving
@@ -193,11 +193,15 @@ def load(seconds: float) -> list[dict[str, Any]]:
         with serving(bundle, folder / "s", *words) as running:
             capacity = _throughput(lambda: rest_client(running.http_port, image), 4, min(10.0, seconds))["per_s"]
             process, memory = psutil.Process(running.process.pid), []
-            answers: Counter[int] = Counter()
+            answers: Counter[str] = Counter()
             stop = threading.Event()
+            ways: list[Callable[[], Callable[[], Any]]] = [
+                lambda: rest_client(running.http_port, image),
+                lambda: _grpc_statuses(running.grpc_port, image),
+            ]
             threads = [
-                threading.Thread(target=_open_loop, args=(running.http_port, image, 2 * capacity / 32, answers, stop))
-                for _ in range(32)
+                threading.Thread(target=_open_loop, args=(ways[number % 2], 2 * capacity / 32, answers, stop))
+                for number in range(32)
             ]
             for one in threads:
                 one.start()
@@ -205,6 +209,7 @@ def load(seconds: float) -> list[dict[str, Any]]:
             while time.monotonic() < until:
                 time.sleep(1.0)
                 memory.append(process.memory_info().rss / 2**20)
+            before = answers.copy()
             code = running.stop()
             stop.set()
             for one in threads:
@@ -219,7 +224,8 @@ def load(seconds: float) -> list[dict[str, Any]]:
         {
             "case": f"twice the capacity of {capacity:.0f}/s, {seconds:.0f} s",
             "who": "claimed_med",
-            "statuses": dict(sorted(answers.items())),
+            "statuses": dict(sorted(before.items())),
+            "after SIGTERM": dict(sorted((answers - before).items())),
             "exit": code,
             "unfinished": unfinished,
             "answered 200 = recorded": answered == n_recorded,
@@ -281,19 +287,37 @@ def _http(connection: Any, path: str, body: Any, head: dict[str, str]) -> Callab
     return ask
 
 
-def _open_loop(port: int, image: Any, per_s: float, answers: Counter[int], stop: threading.Event) -> None:
+def _grpc_statuses(port: int, image: Any) -> Callable[[], str]:
+    """A call that gives the name of its status, whatever it is."""
+    import grpc
+
+    call = grpc_client(port, image)
+
+    def ask() -> str:
+        try:
+            call()
+        except grpc.RpcError as error:
+            return str(error.code().name)
+        return "OK"
+
+    return ask
+
+
+def _open_loop(
+    make: Callable[[], Callable[[], Any]], per_s: float, answers: Counter[str], stop: threading.Event
+) -> None:
     """Ask at a rate, whatever is answered, until the server has gone."""
-    ask, due = rest_client(port, image), time.monotonic()
+    ask, due = make(), time.monotonic()
     while not stop.is_set():
         due = max(due + 1 / per_s, time.monotonic() - 1.0)
         time.sleep(max(0.0, due - time.monotonic()))
         try:
-            answers[ask()] += 1
+            answers[str(ask())] += 1
         except OSError:
-            answers[0] += 1
+            answers["connection closed"] += 1
             return
         except Exception:  # noqa: BLE001 - a connection that was closed after a refusal is opened anew
-            ask = rest_client(port, image)
+            ask = make()
 
 
 def _throughput(make: Callable[[], Callable[[], Any]], n_clients: int, seconds: float) -> dict[str, Any]:

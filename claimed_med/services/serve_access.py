@@ -120,12 +120,13 @@ class Door:
         head = {"request_id": job.written_id, "caller": job.caller, "route": job.route, "status": status}
         self.audit.write("request", {**head, "seconds": round(seconds, 4), **job.told})
 
-    async def drain(self) -> None:
-        """Take nothing new, and wait until all are out, as long as grace allows."""
+    async def drain(self) -> float:
+        """Take nothing new, and wait until all are out, as long as grace allows; returns what is left of it [s]."""
         self.is_draining, self.is_ready = True, False
         end = time.monotonic() + self.options.grace_s
         while self.n_inside and time.monotonic() < end:  # noqa: ASYNC110 - once, at the end of a process
             await asyncio.sleep(0.02)
+        return max(0.0, end - time.monotonic())
 
 
 class Guard:

@@ -50,7 +50,7 @@ class Service(InferenceServicer):
         most = options.deadline_s if left is None else min(options.deadline_s, left)
         name = serve_job.request_id(str(metadata.get("x-request-id", request.id)))
         job = Job("grpc", time.monotonic() + most, name)
-        status, inside = "OK", False
+        number, inside = 200, False
         try:
             certificate = serve_caller.of_call(context) if options.tls is not None else ""
             job.caller = self._door.caller(str(metadata.get("authorization", "")), certificate)
@@ -61,14 +61,13 @@ class Service(InferenceServicer):
                 return await self._answer(request)
         except BaseException as error:
             known = Cancelled(WHERE, "the caller has gone") if not isinstance(error, Exception) else understood(error)
-            _, status = statuses(known)
+            number, status = statuses(known)
             job.told.setdefault("error", type(known).__name__)
             if not isinstance(error, Exception):
                 job.cancelled.set()
                 raise
             await context.abort(getattr(StatusCode, status), str(known))
         finally:
-            number = 200 if status == "OK" else _http_of(status)
             (self._door.leave if inside else self._door.note)(job, number)
 
     async def _answer(self, request: Any) -> Any:
@@ -167,23 +166,9 @@ class GrpcServer:
         await self._server.start()
 
     async def stop(self, grace_s: float) -> None:
-        """Take nothing new; wait for what is going on."""
+        """Stop listening, and wait for the answers that are on their way; calls that no handler has seen end CANCELLED."""
         if self._server is not None:
             await self._server.stop(grace_s)
-
-
-def _http_of(status: str) -> int:
-    from claimed_med.services import serve_error
-
-    kinds = [
-        one for one in vars(serve_error).values() if isinstance(one, type) and issubclass(one, serve_error.ServeError)
-    ]
-    known = {one.grpc: one.http for one in kinds} | {
-        "INTERNAL": 500,
-        "INVALID_ARGUMENT": 400,
-        "RESOURCE_EXHAUSTED": 429,
-    }
-    return known.get(status, 500)
 
 
 def _refusing(status: StatusCode, text: str) -> Any:

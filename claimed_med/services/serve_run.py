@@ -37,6 +37,7 @@ from claimed_med.workers import n_cores
 APPLICATION = "kserve.model_server:app"
 _POLL_S = 0.02
 _COLLECT = 10_000, 20, 20  # a request makes hundreds of objects, and no cycles
+_ANSWERS_S = 1.0  # for answers on their way when the grace is over
 _SWITCH_S = 0.001  # the loop shall not wait long for the thread that computes
 
 
@@ -154,12 +155,11 @@ class Server(ModelServer):
         await self._end(web)
 
     async def _end(self, web: asyncio.Task[None]) -> None:
-        """Finish what was accepted, then stop listening."""
-        closing = asyncio.create_task(self.grpc.stop(self.options.grace_s)) if self.grpc is not None else None
-        await self.door.drain()
+        """Finish what was accepted while new requests are refused, then stop listening."""
+        left_s = await self.door.drain()
         self.rest.stop()
-        if closing is not None:
-            await closing
+        if self.grpc is not None:
+            await self.grpc.stop(max(_ANSWERS_S, left_s))
         await web
         left = self.door.n_inside
         self.audit.write("stop", {"unfinished": left})

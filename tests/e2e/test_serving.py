@@ -437,6 +437,29 @@ def test_load_beyond_capacity_is_answered_and_a_stop_loses_nothing(model, tmp_pa
     assert statuses.count(200) == len(answered) == recorded
 
 
+def test_a_server_that_stops_refuses_new_calls_by_name_while_it_finishes_an_accepted_one(model, tmp_path):
+    bundle, decision = model
+    body = json.dumps({"instances": prepared(0).tolist()}).encode()
+    head = f"POST /v1/models/model:predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+    with serving(bundle, tmp_path / "s", "--decision", str(decision), "--grace-s", "60") as running:
+        with socket.create_connection(("127.0.0.1", running.http_port), timeout=60) as slow:
+            slow.sendall(f"{head}Content-Type: application/json\r\n\r\n".encode() + body[:100])
+            inside = f"{running.url}/metrics"
+            wait_for(lambda: "claimed_med_in_flight 1.0" in requests.get(inside, timeout=10).text)
+            running.process.terminate()
+            wait_for(lambda: requests.get(f"{running.url}/v2/health/ready", timeout=10).status_code != 200)
+            with pytest.raises(grpc.RpcError) as refusal:
+                _stub(running.grpc_port).ModelInfer(_request(prepared(1)))
+            slow.sendall(body[100:])
+            answer = slow.recv(1 << 16)
+        code = running.process.wait(60)
+    assert refusal.value.code() == grpc.StatusCode.UNAVAILABLE
+    assert "the server stops" in refusal.value.details()
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert code == 0
+    assert {(one["route"], one["status"]) for one in running.lines("request")} == {("v1", 200), ("grpc", 503)}
+
+
 def test_a_canary_answers_its_part_and_the_same_input_always_alike(swappable):
     running, *_ = swappable
     first = [_tensor(running, prepared(number)).json()["parameters"]["variant"] for number in range(12)]

@@ -166,7 +166,7 @@ class GrpcServer:
         await self._server.start()
 
     async def stop(self, grace_s: float) -> None:
-        """Stop listening, and wait for the answers that are on their way; calls that no handler has seen end CANCELLED."""
+        """Stop listening, and wait for answers on their way; calls that no handler has seen end CANCELLED."""
         if self._server is not None:
             await self._server.stop(grace_s)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ def main(words: Sequence[str]) -> int:
 
     Raises:
         ContractError: It would listen beyond this machine without a token, or without TLS.
-        InputError: Record or reference cannot be read.
+        InputError: Record or reference cannot be read, or the port is taken.
     """
     given = parser().parse_args(list(words))
     uvicorn = require("uvicorn", "monitor")
@@ -45,12 +46,26 @@ def main(words: Sequence[str]) -> int:
     monitor = Monitor(watch)
     for digest in monitor.models():
         monitor.ask(digest)  # begun before anybody asks for the page
-    print(f"http://{given.host}:{given.port}/", flush=True)
+    host = f"[{given.host}]" if ":" in given.host else given.host
+    print(f"{'https' if given.cert else 'http'}://{host}:{given.port}/", flush=True)
     uvicorn.run(
         application(monitor, token), host=given.host, port=given.port, log_level="warning", access_log=False,
         ssl_certfile=given.cert, ssl_keyfile=given.key,
     )  # fmt: skip
     return 0
+
+
+def _refuse_taken(host: str, port: int) -> None:
+    """Refuse a port before anything is worked out for a page that nobody would see.
+
+    Raises:
+        InputError: Another program has the port, or the address is none of this machine.
+    """
+    try:
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError as error:
+        do = "choose another --host or --port"
+        raise InputError("monitor", "the port cannot be opened", got=type(error).__name__, do=do) from None
 
 
 def _check(given: argparse.Namespace) -> None:
@@ -66,6 +81,7 @@ def _check(given: argparse.Namespace) -> None:
     for name, path in (("--cert", given.cert), ("--key", given.key)):
         if path is not None and not Path(path).is_file():
             raise InputError("monitor", f"{name} names a file that is not there", do="give a file in PEM")
+    _refuse_taken(given.host, given.port)
 
 
 def parser() -> argparse.ArgumentParser:

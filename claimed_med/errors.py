@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 WITHHELD = "<withheld>"
 NOTHING_FOUND = 9
 _RIGHTS = frozenset({errno.EACCES, errno.EPERM})
-_STORAGE = _RIGHTS | {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG}
+_STORAGE = _RIGHTS | {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
+}
 
 SHOWN_KEYWORDS = frozenset(
     """
@@ -169,6 +171,8 @@ def storage_error(error: BaseException, where: str) -> InputError | OutputError 
         return None
     got = os.strerror(error.errno)
     name = error.filename if isinstance(error.filename, str | os.PathLike) else ""
+    if error.errno == errno.EISDIR and error.filename2 is None:
+        return InputError(where, "a folder was named where a file is needed", do="name a file")
     if error.errno in _RIGHTS and os.path.exists(name) and not os.access(name, os.R_OK):  # noqa: PTH110 - any form
         return InputError(where, "a file or folder may not be read", got=got, do="see to its permissions")
     return OutputError(where, "a file or folder cannot be written", got=got, do="see to place, permissions and disk")

@@ -321,6 +321,12 @@ class PredictionLog:
     def _create(self) -> None:
         listed = ", ".join(f"{name} {self._type(name)}" for name in COLUMNS)
         cursor = self._connection.cursor()
+        if self._binary == "BLOB":
+            cursor.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            others = {name for (name,) in cursor.fetchall()} - {"prediction_schema", "predictions"}
+            if others:  # somebody else's file: one more table in it would make it unfit for whoever made it
+                do = "choose another file"
+                raise InputError(_WHERE, "the file is a database of something else", do=do)
         cursor.execute("CREATE TABLE IF NOT EXISTS prediction_schema (version INTEGER NOT NULL)")
         cursor.execute(f"CREATE TABLE IF NOT EXISTS predictions ({listed})")
         for name in _INDEXED:

@@ -137,7 +137,7 @@ def _name_of(given: str, what: str) -> str:
     from claimed_med.provenance.written import names_of
 
     place = Path(given)
-    if not place.exists() and not _NAME.fullmatch(given):
+    if (not given or not place.exists()) and not _NAME.fullmatch(given):
         allowed = "a path, a UID, a patient key of 16 hex digits, or a digest of 64"
         raise InputError(_WHERE, "there is no such file, and it is no name of the index", allowed=allowed)
     found = origin_of(place) if place.is_file() else None

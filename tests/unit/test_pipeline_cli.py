@@ -102,6 +102,25 @@ def test_a_compiled_pipeline_that_is_out_of_date_is_a_difference(content, code, 
     assert main(words) == code
 
 
+@pytest.mark.parametrize(
+    ("text", "told"), [("# Pipelines\n\nA page.", "got SyntaxError in line 3"), ("nonsense", "got NameError")]
+)
+def test_a_file_that_is_no_python_is_not_compiled(text, told, tmp_path, capsys):
+    (tmp_path / "page.py").write_text(text)
+    assert main(["pipeline", "compile", str(tmp_path / "page.py")]) == 2
+    assert f"the file cannot be loaded as Python; {told}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [[], ["--target", "cwl"]])
+def test_a_place_where_no_file_can_be_is_refused(options, tmp_path, capsys):
+    words = ["pipeline", "compile", "segment_and_report", *options, "--out"]
+    assert main([*words, str(tmp_path / "absent" / "made")]) == 2
+    assert "--out names a file in a folder that is not there" in capsys.readouterr().err
+    assert main([*words, str(tmp_path)]) == 7
+    assert "cannot be written; got Is a directory" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("options", [["--target", "slurm", "--check"], ["--set", "path=ct"]])
 def test_compiling_refuses_options_that_do_not_go_together(options, capsys):
     assert main(["pipeline", "compile", "segment_and_report", *options]) == 2

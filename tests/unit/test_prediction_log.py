@@ -107,6 +107,17 @@ def test_no_file_of_another_kind_is_written_to(tmp_path):
     assert (tmp_path / "a.txt").read_text() == "no database" * 100
 
 
+def test_no_database_of_another_kind_is_written_to(tmp_path):
+    with sqlite3.connect(tmp_path / "other.sqlite") as other:
+        other.execute("CREATE TABLE records (number INTEGER)")
+    other.close()
+    with pytest.raises(InputError, match="a database of something else"):
+        PredictionLog(str(tmp_path / "other.sqlite"))
+    with sqlite3.connect(tmp_path / "other.sqlite") as other:
+        assert other.execute("SELECT name FROM sqlite_master").fetchall() == [("records",)]
+    other.close()
+
+
 def test_unknown_addresses_are_refused():
     with pytest.raises(ContractError, match="got mysql"):
         PredictionLog("mysql://host/x")

@@ -428,6 +428,7 @@ def test_an_address_of_another_kind_is_no_file(study, tmp_path, monkeypatch, cap
     [
         ("withdrawn/imge.dcm", [], 3, "no such file, and it is no name of the index"),
         ("ab12cd34ef56", [], 3, "a digest of 64"),
+        ("", [], 3, "no such file"),
         ("1.2.3", ["--of", "patient"], 2, "--of is for a DICOM file"),
         ("1.2.3", [], NOTHING_FOUND, "nothing in the index used it"),
     ],

@@ -62,7 +62,7 @@ def test_every_pipeline_has_a_form_for_every_engine(name):
     plan = flatten(load(find(name, ".yaml")))
     given = {one.name: "x" for one in plan.parameters if one.default is None}
     for target in TARGETS:
-        text = render(target, find(name, ".yaml"), "", platform.Platform(), {} if target == "kubeflow" else given)
+        text = render(target, find(name, ".yaml"), "", platform.Platform(), given)
         words = [step.component for step in plan.steps]
         assert target == "k8s-job" or all(word in text for word in words), target
 

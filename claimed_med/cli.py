@@ -32,8 +32,8 @@ COMMANDS = {
     "new": ("scaffold:main", "write a new component and its test"),
     "generate": ("generate:main", "write component.yaml files, docs pages and stub"),
 }
-_EXIT_CODES = """exit codes: 0 done, 1 unexpected, 2 contract, 3 input, 4 missing dependency, 5 model, 6 refused,
-7 output, 8 engine, 130 stopped"""
+_EXIT_CODES = """exit codes: 0 done, 1 unexpected, 2 option or name that is not allowed, 3 input, 4 missing dependency,
+5 model, 6 refused, 7 output or difference, 8 engine, 9 nothing found, 130 stopped"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -98,6 +98,8 @@ def list_components(words: list[str]) -> int:
     )
     arguments = parser.parse_args(words)
     contracts = [registry.get(name).contract for name in registry.names()]
+    for what in ("category", "image"):
+        _refuse_unknown(what, getattr(arguments, what), {getattr(one, what) for one in contracts})
     chosen = [
         one for one in contracts if arguments.category in {"", one.category} and arguments.image in {"", one.image}
     ]
@@ -110,6 +112,13 @@ def list_components(words: list[str]) -> int:
             if one.category == category:
                 print(f"  {one.name:<24} {one.summary}")
     return 0
+
+
+def _refuse_unknown(what: str, given: str, known: set[str]) -> None:
+    from claimed_med.errors import ContractError
+
+    if given and given not in known:
+        raise ContractError("list", f"--{what} is unknown", got=repr(given), allowed=", ".join(sorted(known)))
 
 
 def show_component(words: list[str]) -> int:

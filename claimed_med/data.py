@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import re
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 ENVIRONMENT = "CLAIMED_MED_DATA"
 _HERE = Path(__file__).parent
 _SHA256_LENGTH, _MD5_LENGTH = 64, 32
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -255,8 +257,15 @@ def _make(arguments: argparse.Namespace) -> int:
 
 
 def _fetch(arguments: argparse.Namespace) -> int:
-    digests = dict(pair.split("=", 1) for pair in arguments.sha256 if "=" in pair)
-    print(fetch(card(arguments.name), digests))
+    one = card(arguments.name)
+    digests = dict(pair.rpartition("=")[::2] for pair in arguments.sha256)
+    for name, digest in digests.items():
+        if name not in {file.name for file in one.files} or not _SHA256.fullmatch(digest):
+            files = ", ".join(file.name for file in one.files) or "none"
+            raise ContractError(
+                "data", "--sha256 takes FILE=HEX", got=repr(name), allowed=f"64 hex digits for: {files}"
+            )
+    print(fetch(one, digests))
     return 0
 
 

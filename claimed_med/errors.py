@@ -1,13 +1,15 @@
 """Every error this library raises on purpose, and the rule for what their texts may say.
 
     ClaimedMedError              exit code 1
-    |-- ContractError            2   a port, setting or declaration that the contract does not allow
-    |-- InputError               3   data that cannot be processed as it is; carries `findings`
+    |-- ContractError            2   an option, name, port, setting or declaration that is not allowed or not known
+    |-- InputError               3   a file, server or data that is missing or cannot be used; carries `findings`
     |-- MissingDependencyError   4   an optional package or program is not installed
     |-- ModelError               5   weights or network do not fit, or gave nonsense
     |-- RefusedError             6   a Decision is not a blessing of this very payload
     |-- OutputError              7   a result is not valid, or could not be written
     `-- EngineError              8   the engine could not run the pipeline (or a task of it failed)
+
+Commands that answer a question end with NOTHING_FOUND, 9, when they looked and there is nothing: no error, no answer.
 
 The text of each reads *where: what; got X; allowed Y; do Z.* Received settings are always shown;
 values from DICOM headers only for the keywords of `SHOWN_KEYWORDS`, which never identify a patient.
@@ -27,8 +29,11 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 WITHHELD = "<withheld>"
+NOTHING_FOUND = 9
 _RIGHTS = frozenset({errno.EACCES, errno.EPERM})
-_STORAGE = _RIGHTS | {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG}
+_STORAGE = _RIGHTS | {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
+}
 
 SHOWN_KEYWORDS = frozenset(
     """
@@ -166,6 +171,8 @@ def storage_error(error: BaseException, where: str) -> InputError | OutputError 
         return None
     got = os.strerror(error.errno)
     name = error.filename if isinstance(error.filename, str | os.PathLike) else ""
+    if error.errno == errno.EISDIR and error.filename2 is None:
+        return InputError(where, "a folder was named where a file is needed", do="name a file")
     if error.errno in _RIGHTS and os.path.exists(name) and not os.access(name, os.R_OK):  # noqa: PTH110 - any form
         return InputError(where, "a file or folder may not be read", got=got, do="see to its permissions")
     return OutputError(where, "a file or folder cannot be written", got=got, do="see to place, permissions and disk")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import claimed_med
 from claimed_med import registry
-from claimed_med.errors import ContractError, OutputError
+from claimed_med.errors import ContractError, InputError, OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +29,7 @@ def main(words: Sequence[str]) -> int:
     """`claimed-med generate [--check] [--root FOLDER]`; the exit code.
 
     Raises:
+        InputError: There is no checkout at the root.
         OutputError: With --check: a generated file is not what the contracts say.
     """
     parser = argparse.ArgumentParser(
@@ -38,6 +39,8 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--root", type=Path, default=checkout(), help="the checkout to write into (default: this one)")
     arguments = parser.parse_args(list(words))
     root: Path = arguments.root
+    if not (root / "README.md").is_file():
+        raise InputError("generate", "--root names no checkout", do="name the folder with README.md and claimed_med/")
     wanted = files(root)
     stale = out_of_date(root, wanted)
     if not arguments.check:

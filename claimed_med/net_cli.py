@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from claimed_med.errors import RefusedError, name_of
+from claimed_med.errors import InputError, RefusedError, name_of
 from claimed_med.payload import LINEAGE
 
 if TYPE_CHECKING:
@@ -136,6 +136,8 @@ def _store(given: argparse.Namespace) -> int:
     from claimed_med.dicom.net_component import NO_DICOM, listen_address
     from claimed_med.dicom.storing import refuse_left
 
+    if not all(path.exists() for path in given.paths):
+        raise InputError("net store", "a path does not exist", do="check the paths")
     _refuse_undecided(given.paths)
     node, listen = _node(given), listen_address(given.listen) if given.listen else None
     paths = list(_files(given.paths))

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from claimed_med.errors import ContractError, EngineError
-from claimed_med.targets.plan import SKIPPED
+from claimed_med.errors import ContractError, InputError, OutputError
+from claimed_med.targets.plan import ENGINES, SKIPPED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 
 ENVIRONMENT = "CLAIMED_MED_PIPELINES"
-ENGINES = ("local", "kubeflow", "airflow", "slurm")
 TARGETS = ("kubeflow", "airflow", "slurm", "argo", "cwl", "k8s-job")
 
 
@@ -104,7 +103,7 @@ def find(name: str, suffix: str) -> Path:
     """The file of a pipeline, by name or path.
 
     Raises:
-        EngineError: There is none.
+        ContractError: There is none.
     """
     if name.endswith(suffix):
         path = Path(name)
@@ -114,9 +113,8 @@ def find(name: str, suffix: str) -> Path:
         path = folder / f"{name.replace('-', '_')}{suffix}"
         if path.is_file():
             return path
-    raise EngineError(
-        "pipeline", "there is no such pipeline", got=repr(Path(name).name), allowed=", ".join(names()) or "none"
-    )
+    allowed = f"{', '.join(names()) or 'none'}, or a {suffix} file"
+    raise ContractError("pipeline", "there is no such pipeline", got=repr(Path(name).name), allowed=allowed)
 
 
 def _components() -> Path:
@@ -130,7 +128,7 @@ def _catalog(arguments: argparse.Namespace) -> int:
     source: Path = arguments.components.resolve()
     folders = sorted({path.parent.parent for path in source.glob("*/*/component.yaml")})
     if not folders:
-        raise EngineError("pipeline", "there are no components there", do="name the folder components/ of a checkout")
+        raise InputError("pipeline", "there are no components there", do="name the folder components/ of a checkout")
     target = arguments.data / "metadata" / "component-catalogs"
     target.mkdir(parents=True, exist_ok=True)
     for folder in folders:
@@ -208,6 +206,8 @@ def _refuse_ignored(arguments: argparse.Namespace) -> None:
         used.append("--isolation")
     if arguments.engine != "local" and used:
         raise ContractError("pipeline", f"{used[0]} is of --engine local only", got=arguments.engine)
+    if arguments.engine == "local" and arguments.platform:
+        raise ContractError("pipeline", "--platform is of the other engines", do="add --engine, or leave it out")
     if arguments.network_for and arguments.isolation == "process":
         raise ContractError("pipeline", "--network-for needs --isolation container")
     if bool(arguments.reuse) != bool(arguments.task):
@@ -269,29 +269,28 @@ def _engine(arguments: argparse.Namespace, path: Path, report: Report) -> Engine
 def _when(arguments: argparse.Namespace) -> int:
     from claimed_med.engines.condition import check, evaluate
 
-    values = dict(_pair(word) for word in arguments.values)
+    values = dict(_pair(word, "a value of a condition") for word in arguments.values)
     if not check(arguments.condition):
-        raise EngineError("pipeline", "the condition is not understood", got=repr(arguments.condition))
-    try:
-        holds = evaluate(arguments.condition, values)
-    except ValueError:
-        raise EngineError(
-            "pipeline", "a value of the condition is no number", do="see the step that wrote it"
-        ) from None
+        raise ContractError("pipeline", "the condition is not understood", got=repr(arguments.condition))
+    holds = evaluate(arguments.condition, values)
     if arguments.json:
         print(json.dumps({"holds": holds}))
         return 0
     return 0 if holds else SKIPPED
 
 
-def _pair(word: str) -> tuple[str, str]:
+def _pair(word: str, what: str = "--set") -> tuple[str, str]:
     name, found, value = word.partition("=")
-    if not found:
-        raise EngineError("pipeline", "--set takes NAME=VALUE", got=repr(name))
+    if not found or not name:
+        raise ContractError("pipeline", f"{what} takes the form NAME=VALUE", got=repr(name))
     return name, value
 
 
 def _compile(arguments: argparse.Namespace) -> int:
+    if arguments.out is not None and not arguments.out.resolve().parent.is_dir():
+        raise ContractError(
+            "pipeline", "--out names a file in a folder that is not there", do="make it, or choose another"
+        )
     if arguments.target:
         if arguments.check:
             raise ContractError("pipeline", "--check compares the compiled file, and takes no --target")
@@ -308,7 +307,7 @@ def _compile(arguments: argparse.Namespace) -> int:
         same = target.is_file() and target.read_text(encoding="utf-8") == text
         state = "up to date" if same else f"out of date; run: claimed-med pipeline compile {source.stem}"
         print(f"{target.name} is {state}")
-        return 0 if same else EngineError.exit_code
+        return 0 if same else OutputError.exit_code
     write_atomic(target, text)
     print(f"wrote {target.name}")
     return 0

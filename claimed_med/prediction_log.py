@@ -24,10 +24,11 @@ from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
-from claimed_med.errors import ContractError, InputError, OutputError, require
+from claimed_med import postgres
+from claimed_med.errors import InputError, OutputError, require
 
+_WHERE = "prediction-log"
 SCHEMA = 1
 OLDEST_TOLD = 90
 Outcome = Literal["answered", "refused"]
@@ -126,29 +127,27 @@ class PredictionLog:
     Raises:
         ContractError: The address is of another kind.
         MissingDependencyError: PostgreSQL's client is not installed.
-        OutputError: The database cannot be opened, or holds another schema.
+        InputError: The server does not answer or refuses us, the file is no database, or it holds another schema.
+        OutputError: The file of the database cannot be made.
     """
 
     def __init__(self, url: str) -> None:
         self._lock = threading.Lock()
-        kind = urlsplit(url).scheme if "://" in url else "sqlite"
-        if kind not in {"sqlite", "postgresql", "postgres"}:
-            raise ContractError(
-                "prediction-log",
-                "the address is of no known kind",
-                got=kind,
-                allowed="a path, or postgresql://HOST/DATABASE",
-            )
-        self._mark = "?" if kind == "sqlite" else "%s"
-        self._binary = "BLOB" if kind == "sqlite" else "BYTEA"
+        path = url.removeprefix("sqlite:///")
+        is_server = postgres.is_url(path, _WHERE)
+        self._mark = "%s" if is_server else "?"
+        self._binary = "BYTEA" if is_server else "BLOB"
         self._errors: tuple[type[Exception], ...] = (sqlite3.Error,)
-        self._connect = functools.partial(_sqlite if kind == "sqlite" else self._postgresql, url)
+        self._connect = functools.partial(self._postgresql, url) if is_server else functools.partial(_sqlite, path)
         try:
             self._connection = self._connect()
+        except self._errors as error:
+            raise (postgres.unreachable if is_server else postgres.failed)(error, _WHERE) from None
+        try:
             self._create()
         except self._errors as error:
-            got, do = type(error).__name__, "see to its path or address, and to disk and database"
-            raise OutputError("prediction-log", "the database cannot be opened", got=got, do=do) from None
+            self._connection.close()
+            raise postgres.failed(error, _WHERE) from None
 
     def append(self, predictions: Iterable[Prediction]) -> None:
         """Write predictions in one transaction: all or none.
@@ -293,7 +292,7 @@ class PredictionLog:
                     self._connection.commit()
                     cursor.close()
         except self._errors as error:
-            raise InputError("prediction-log", "the database cannot be read", got=type(error).__name__) from None
+            raise InputError(_WHERE, "the database cannot be read", got=type(error).__name__) from None
 
     @contextlib.contextmanager
     def _transaction(self, what: str) -> Iterator[Any]:
@@ -310,7 +309,7 @@ class PredictionLog:
                 finally:
                     cursor.close()
         except self._errors as error:
-            raise OutputError("prediction-log", what, got=type(error).__name__, do="see to disk and database") from None
+            raise OutputError(_WHERE, what, got=type(error).__name__, do="see to disk and database") from None
 
     def _open(self) -> Any:
         """The connection; a new one where the database has ended the last (restarted, or away for a while)."""
@@ -322,6 +321,12 @@ class PredictionLog:
     def _create(self) -> None:
         listed = ", ".join(f"{name} {self._type(name)}" for name in COLUMNS)
         cursor = self._connection.cursor()
+        if self._binary == "BLOB":
+            cursor.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            others = {name for (name,) in cursor.fetchall()} - {"prediction_schema", "predictions"}
+            if others:  # somebody else's file: one more table in it would make it unfit for whoever made it
+                do = "choose another file"
+                raise InputError(_WHERE, "the file is a database of something else", do=do)
         cursor.execute("CREATE TABLE IF NOT EXISTS prediction_schema (version INTEGER NOT NULL)")
         cursor.execute(f"CREATE TABLE IF NOT EXISTS predictions ({listed})")
         for name in _INDEXED:
@@ -333,8 +338,8 @@ class PredictionLog:
         self._connection.commit()
         cursor.close()
         if found not in {None, SCHEMA}:
-            raise OutputError(
-                "prediction-log", "the database has another schema", got=found, allowed=str(SCHEMA), do="use a new one"
+            raise InputError(
+                _WHERE, "the database has another schema", got=found, allowed=str(SCHEMA), do="use a new one"
             )
 
     def _type(self, name: str) -> str:
@@ -356,8 +361,7 @@ def _is_lost(connection: Any) -> bool:
     return bool(waiting.poll(0))
 
 
-def _sqlite(url: str) -> sqlite3.Connection:
-    path = url.removeprefix("sqlite:///") if url.startswith("sqlite:") else url
+def _sqlite(path: str) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=30.0, check_same_thread=False)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")

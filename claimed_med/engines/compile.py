@@ -74,7 +74,13 @@ def _pipeline_of(source: Path) -> Any:
         raise ContractError("pipeline", "there is no such pipeline file", got=source.name)
     module = module_from_spec(spec)
     sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except (SyntaxError, NameError, ImportError) as error:
+        at = f" in line {error.lineno}" if isinstance(error, SyntaxError) else ""
+        do = "run it with python to see where"
+        got = f"{type(error).__name__}{at}"
+        raise ContractError(source.stem, "the file cannot be loaded as Python", got=got, do=do) from None
     found = getattr(module, source.stem, None)
     if found is None:
         raise ContractError(

@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from claimed_med.engines import syntax
-from claimed_med.errors import EngineError
+from claimed_med.errors import ContractError, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -42,12 +42,15 @@ def evaluate(condition: str, values: Mapping[str, Any]) -> bool:
         values: Input parameters of the task by name.
 
     Raises:
-        EngineError: A parameter that the condition names is not there.
+        ContractError: A parameter that the condition names is not there.
+        InputError: A value that should be a number is none.
     """
     try:
         return bool(_walk(_parse(condition), values))
     except KeyError as error:
-        raise EngineError("pipeline", "a condition names an unknown parameter", got=str(error)) from None
+        raise ContractError("pipeline", "a condition names a parameter without a value", got=str(error)) from None
+    except ValueError:
+        raise InputError("pipeline", "a value of the condition is no number", do="see the step that wrote it") from None
 
 
 def _parse(condition: str) -> ast.expr:

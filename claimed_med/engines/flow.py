@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from claimed_med.engines.ir import Pipeline, constant
-from claimed_med.errors import EngineError
+from claimed_med.errors import ContractError, EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -40,29 +40,43 @@ class Failed(Exception):  # noqa: N818 - an outcome of a task
 
 
 def parameters_of(pipeline: Pipeline, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Pipeline parameters with their types; texts are converted.
+    """Pipeline parameters with their types, defaults included; texts are converted.
 
     Raises:
-        EngineError: An unknown name, a missing value, or a text of another type.
+        ContractError: An unknown name, a missing value, or a text of another type.
+    """
+    values = typed(pipeline, given)
+    for name, told in pipeline.parameters().items():
+        if name not in values:
+            if "defaultValue" not in told and not told.get("isOptional"):
+                raise ContractError(pipeline.name, f"parameter {name} has no value", do=f"add --set {name}=VALUE")
+            values[name] = told.get("defaultValue", "")
+    return values
+
+
+def typed(pipeline: Pipeline, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The given parameters with their types; texts are converted.
+
+    Raises:
+        ContractError: An unknown name, or a text of another type.
     """
     declared = pipeline.parameters()
     unknown = sorted(set(given) - set(declared))
     if unknown:
-        raise EngineError(
-            pipeline.name, "unknown parameter", got=", ".join(unknown), allowed=", ".join(sorted(declared))
-        )
-    values = {}
-    for name, told in declared.items():
-        if name in given:
-            values[name] = _converted(pipeline.name, name, told.get("parameterType", "STRING"), given[name])
-        elif "defaultValue" in told or told.get("isOptional"):
-            values[name] = told.get("defaultValue", "")
-        else:
-            raise EngineError(pipeline.name, f"parameter {name} has no value", do=f"add --set {name}=VALUE")
-    return values
+        allowed = ", ".join(sorted(declared)) or "none"
+        raise ContractError(pipeline.name, "unknown parameter", got=", ".join(unknown), allowed=allowed)
+    kinds = {name: told.get("parameterType", "STRING") for name, told in declared.items()}
+    try:
+        return {name: _converted(kinds[name], name, value) for name, value in given.items()}
+    except _OtherTypeError as error:
+        raise ContractError(pipeline.name, f"parameter {error.args[0]}", got=repr(given[error.args[1]])) from None
 
 
-def _converted(where: str, name: str, kind: str, text: Any) -> Any:
+class _OtherTypeError(ValueError):
+    """A text that is no value of the declared type: what it must be, and whose it is."""
+
+
+def _converted(kind: str, name: str, text: Any) -> Any:
     try:
         if kind == "STRING" or not isinstance(text, str):
             return text
@@ -70,9 +84,7 @@ def _converted(where: str, name: str, kind: str, text: Any) -> Any:
             return int(text)
         return {"NUMBER_DOUBLE": float}.get(kind, json.loads)(text)
     except ValueError:
-        raise EngineError(
-            where, f"parameter {name} must be a {kind.lower().replace('_', ' ')}", got=repr(text)
-        ) from None
+        raise _OtherTypeError(f"{name} must be a {kind.lower().replace('_', ' ')}", name) from None
 
 
 def inputs_of(task: Mapping[str, Any], values: Values, done: Mapping[str, Future[Values]]) -> Values:
@@ -139,12 +151,19 @@ def words_of(words: Iterable[str], texts: Mapping[str, str], places: Mapping[str
 def results_of(
     component: Mapping[str, Any], ports: Mapping[str, Path], digests: Mapping[str, str], values: Mapping[str, str]
 ) -> Values:
-    """What a finished container task hands on."""
+    """What a finished container task hands on.
+
+    Raises:
+        EngineError: A value that it wrote is of another type than it declares.
+    """
     kinds = component.get("outputDefinitions", {}).get(_PARAMETER, {})
-    parameters = {
-        name: _converted("task", name, kinds.get(name, {}).get("parameterType", "STRING"), text)
-        for name, text in values.items()
-    }
+    try:
+        parameters = {
+            name: _converted(kinds.get(name, {}).get("parameterType", "STRING"), name, text)
+            for name, text in values.items()
+        }
+    except _OtherTypeError as error:
+        raise EngineError("task", f"output {error.args[0]}", got=repr(values[error.args[1]])) from None
     return Values(parameters, {name: (path, digests[name]) for name, path in ports.items()})
 
 

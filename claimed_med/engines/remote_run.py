@@ -25,7 +25,7 @@ def texts_of(pipeline: Pipeline, plan: Plan, given: Mapping[str, Any]) -> dict[s
         given: By name, as texts.
 
     Raises:
-        EngineError: A parameter that the pipeline does not have, or one without a value.
+        ContractError: A parameter that the pipeline does not have, or one without a value.
     """
     kinds = {one.name: one.kind for one in plan.parameters}
     texts = {name: as_text(value, kinds[name]) for name, value in parameters_of(pipeline, given).items()}
@@ -45,7 +45,7 @@ def write_run_file(out: Path, pipeline: Pipeline, given: Mapping[str, Any], engi
         engine: Name of the engine.
 
     Raises:
-        EngineError: A parameter that the pipeline does not have, or one without a value.
+        ContractError: A parameter that the pipeline does not have, or one without a value.
     """
     described = runfile.describe(pipeline.name, pipeline.as_dict(), parameters_of(pipeline, given), engine)
     runfile.write(out, described)

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from claimed_med.engines.flatten import flatten
+from claimed_med.engines.flow import typed
 from claimed_med.engines.ir import load
-from claimed_med.errors import EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,13 +28,15 @@ def render(target: str, source: Path, summary: str, platform: Platform, given: M
         given: Parameter -> value that becomes its default.
 
     Raises:
-        EngineError: The pipeline holds something that the target cannot do, or a parameter that it does not have.
+        ContractError: A parameter that the pipeline does not have, or a value of another type.
+        EngineError: The pipeline holds something that the target cannot do.
     """
     pipeline = load(source)
+    values = typed(pipeline, given or {})
     if target == "kubeflow":
         from claimed_med.engines.kubeflow import with_platform
 
-        return with_platform(source, platform)
+        return with_platform(source, platform, values)
     from claimed_med.targets import airflow, argo, cwl, k8s_job, slurm
 
     plan = _with_defaults(flatten(pipeline, summary), given or {})
@@ -43,9 +45,5 @@ def render(target: str, source: Path, summary: str, platform: Platform, given: M
 
 
 def _with_defaults(plan: Plan, given: Mapping[str, str]) -> Plan:
-    names = [one.name for one in plan.parameters]
-    unknown = sorted(set(given) - set(names))
-    if unknown:
-        raise EngineError(plan.name, "unknown parameter", got=", ".join(unknown), allowed=", ".join(names))
     parameters = tuple(replace(one, default=given.get(one.name, one.default)) for one in plan.parameters)
     return replace(plan, parameters=parameters)

@@ -26,9 +26,16 @@ _OBJECT = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|k|[MGTPE]|[KMGTPE]i)?")
 _IMAGE = re.compile(r"[a-zA-Z0-9][-\w.:/]*(@sha256:[0-9a-f]{64})?", re.ASCII)
 _SHORT_NAME = _NAME, "a letter, then letters, digits, - (52)"
+# KServe labels pods `isvc.NAME-predictor`, and Knative names the route of the revision before `prev-NAME-predictor`: a
+# label or name in DNS has 63 letters at most. The longest is also short enough for the runtime, NAME-<12 hex>.
+LONGEST_NAME = 63 - len("isvc.-predictor")
+_SERVICE_NAME = (
+    re.compile(rf"[a-z]([-a-z0-9]{{0,{LONGEST_NAME - 2}}}[a-z0-9])?"),
+    f"a small letter, then small letters, digits, -; {LONGEST_NAME} at most, as KServe makes labels of it",
+)
 _OBJECT_NAME = _OBJECT, "small letters, digits, -, . (253)"
 _FORMS = {
-    "name": _SHORT_NAME,
+    "name": _SERVICE_NAME,
     "namespace": _SHORT_NAME,
     "token_secret": _OBJECT_NAME,
     "account": _OBJECT_NAME,

@@ -43,7 +43,7 @@ def forward(original: str, folder: Path) -> Forward:
         folder: Where the outputs of runs lie, at any depth.
 
     Raises:
-        InputError: The file has no SOPInstanceUID.
+        InputError: The file has no SOPInstanceUID, or no run left its record below the folder.
     """
     from claimed_med.dicom.pseudonyms import Keys
 
@@ -52,6 +52,9 @@ def forward(original: str, folder: Path) -> Forward:
     crossed = keyed_hash("uid", uid)
     origins: set[str] = set()
     records = [(path.parent, record) for path in sorted(folder.rglob(LINEAGE)) if (record := lineage.read(path.parent))]
+    if not records:
+        do = "name a folder with outputs of runs"
+        raise InputError("lineage forward", "no lineage.json lies below this folder", do=do)
     for place, record in records:
         keys = {
             one.key for one in record.units if any(crossed in told.get("sop_uids", []) for told in one.inputs.values())
@@ -75,10 +78,10 @@ def backward(derived: str, links: Path) -> dict[str, Any]:
         links: Port folder of link-identities.
 
     Returns:
-        Its UIDs as they are, and as they were where the table knows them.
+        Its UIDs as they are, and as they were where the table knows them; no original where it knows none.
 
     Raises:
-        InputError: The table does not know it, or was sealed with another key.
+        InputError: It is no DICOM object and no UID, or the table was sealed with another key.
     """
     from claimed_med.dicom.deid_links import unseal
     from claimed_med.handles import Report
@@ -86,10 +89,7 @@ def backward(derived: str, links: Path) -> dict[str, Any]:
     table = unseal(Report(links).each().values())
     uid = _uid_of(derived)
     references = _references(Path(derived)) if Path(derived).is_file() else []
-    known = {one: table.uids[one] for one in [uid, *references] if one in table.uids}
-    if not known:
-        raise InputError("lineage backward", "the link table knows neither the object nor what it refers to")
-    return {"uid": uid, "originals": known}
+    return {"uid": uid, "originals": {one: table.uids[one] for one in [uid, *references] if one in table.uids}}
 
 
 def _note(found: Forward, folder: Path, place: Path, record: lineage.Record) -> None:
@@ -106,7 +106,8 @@ def _uid_of(given: str) -> str:
     if Path(given).is_file():
         given = look_at_file(Path(given)).sop_uid
     if not _UID.fullmatch(given):
-        raise InputError("lineage", "this is neither a DICOM file with a SOPInstanceUID nor a UID")
+        do = "check the path or UID"
+        raise InputError("lineage", "this is neither a DICOM file with a SOPInstanceUID nor a UID", do=do)
     return given
 
 

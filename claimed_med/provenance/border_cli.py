@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
+from claimed_med.errors import NOTHING_FOUND
 from claimed_med.provenance.border import backward, forward
 
 
@@ -24,9 +26,14 @@ def declare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 def _forward(arguments: argparse.Namespace) -> int:
     found = forward(arguments.original, arguments.folder)
     print(json.dumps({"new_uid": found.new_uid, "runs": found.runs, "files": found.files}, indent=1))
-    return 0
+    if not found.runs:
+        print("no run below this folder took it over the border, as far as this secret tells", file=sys.stderr)
+    return 0 if found.runs else NOTHING_FOUND
 
 
 def _backward(arguments: argparse.Namespace) -> int:
-    print(json.dumps(backward(arguments.object, arguments.links), indent=1))
-    return 0
+    found = backward(arguments.object, arguments.links)
+    print(json.dumps(found, indent=1))
+    if not found["originals"]:
+        print("the link table knows neither the object nor what it refers to", file=sys.stderr)
+    return 0 if found["originals"] else NOTHING_FOUND

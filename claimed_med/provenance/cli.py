@@ -9,11 +9,12 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from claimed_med.errors import InputError, OutputError
+from claimed_med.errors import ContractError, OutputError
 from claimed_med.provenance import border_cli, index_cli
 from claimed_med.provenance import trace as tracing
 from claimed_med.provenance.drawing import FORMATS
 from claimed_med.provenance.verify import verify
+from claimed_med.targets.plan import ENGINES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,9 +54,12 @@ def _declare_rerun(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     again.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="a place, or a change on purpose"
     )
-    again.add_argument("--input", action="append", default=[], metavar="PORT=PATH", help="input of a component")
+    again.add_argument(
+        "--input", action="append", default=[], metavar="PORT=PATH", help="where an input of one component lies"
+    )
     again.add_argument("--out", type=Path, default=None, metavar="FOLDER", help="keep the new run here")
-    again.add_argument("--engine", default="", help="where a pipeline runs (default: this machine)")
+    again.add_argument("--engine", choices=ENGINES, default="local", help="where a pipeline runs (%(default)s)")
+    again.add_argument("--platform", type=Path, default=None, metavar="TOML", help="what the site says of its cluster")
     again.add_argument("--tolerance", type=float, default=0.0, help="largest difference that counts as equal")
     again.add_argument("--json", action="store_true")
     again.set_defaults(action=_rerun)
@@ -113,7 +117,8 @@ def _rerun(arguments: argparse.Namespace) -> int:
     from claimed_med.provenance.rerun import Order, rerun
 
     inputs = {name: Path(text) for name, text in map(_pair, arguments.input)}
-    order = Order(dict(map(_pair, arguments.set)), inputs, arguments.engine, arguments.tolerance)
+    given = dict(map(_pair, arguments.set))
+    order = Order(given, inputs, arguments.engine, arguments.platform, arguments.tolerance)
     with tempfile.TemporaryDirectory() as folder:
         done = rerun(arguments.run, arguments.out or Path(folder) / "run", order)
     if arguments.json:
@@ -152,6 +157,6 @@ def _export(arguments: argparse.Namespace) -> int:
 
 def _pair(word: str) -> tuple[str, str]:
     name, found, value = word.partition("=")
-    if not found:
-        raise InputError("lineage rerun", "takes NAME=VALUE", got=repr(name))
+    if not found or not name:
+        raise ContractError("lineage rerun", "--set takes NAME=VALUE, --input PORT=PATH", got=repr(name))
     return name, value

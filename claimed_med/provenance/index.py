@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import os
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +37,7 @@ class Built:
     Attributes:
         n_files: Files `lineage.json` that were read.
         n_records: Records in them, each counted once.
+        n_before: Records that the index held before: those that are kept, or those that it was built anew without.
         unreadable: Folders whose `lineage.json` is no record.
         forged: Folder and digest of every ancestor that is not the record of that digest. Nothing of it is in the
             index; the record that carries it is.
@@ -44,6 +45,7 @@ class Built:
 
     n_files: int
     n_records: int
+    n_before: int
     unreadable: tuple[str, ...]
     forged: tuple[tuple[str, str], ...] = ()
 
@@ -56,25 +58,29 @@ def default_place() -> str:
     return str(Path(base) / "claimed_med" / "lineage.sqlite")
 
 
-def build(roots: Sequence[Path], place: str, *, anew: bool = True, workers: int = 0) -> Built:
+def build(
+    roots: Sequence[Path], place: str, *, anew: bool = True, may_be_empty: bool = False, workers: int = 0
+) -> Built:
     """Build the index from every record below some folders.
 
-    A SQLite index that is built anew takes its place only when it is complete.
+    An index that is built anew takes its place only when it is complete, and holds a record: folders without any are
+    those of a disk that is away, or mistyped, more often than not.
 
     Args:
         roots: Run folders, or folders of them.
         place: Path of a SQLite file, or URL of PostgreSQL.
         anew: Forget what is in the index; False adds to it.
+        may_be_empty: Whether an index that is built anew may hold nothing.
         workers: Processes that read records; by default one per core.
 
     Raises:
-        InputError: A folder does not exist, or the database cannot be opened.
+        InputError: A folder does not exist, there is no record in any, or the database cannot be opened.
     """
     missing = [one.name for one in roots if not one.is_dir()]
     if missing:
         raise InputError("lineage index", "a folder does not exist", got=", ".join(missing), do="check the paths")
     with _no_collection():
-        return _build_in(roots, place, anew=anew, workers=workers)
+        return _build_in(roots, place, _How(anew, may_be_empty, workers))
 
 
 @contextmanager
@@ -89,47 +95,64 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _build_in(roots: Sequence[Path], place: str, *, anew: bool, workers: int) -> Built:
+@dataclass(frozen=True)
+class _How:
+    anew: bool
+    may_be_empty: bool
+    workers: int
+
+
+def _build_in(roots: Sequence[Path], place: str, how: _How) -> Built:
     if is_postgres(place):
         with connected(place) as store:
             store.check()
-            return _build(store, roots, anew=anew, workers=workers)
+            return _build(store, roots, how, _n_records(store))
     path = Path(place)
     path.parent.mkdir(parents=True, exist_ok=True)
+    n_before = 0
     if path.exists():
         with connected(place) as store:
             store.check()
-            if not anew:
-                return _build(store, roots, anew=False, workers=workers)
+            n_before = _n_records(store)
+            if not how.anew:
+                return _build(store, roots, how, n_before)
     partial = path.with_name(f"{PARTIAL}{path.name}-{os.getpid()}")
     try:
         with connected(str(partial), fast=True) as store:
-            built = _build(store, roots, anew=True, workers=workers)
+            built = _build(store, roots, replace(how, anew=True), n_before)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
     return built
 
 
-def _build(store: Store, roots: Sequence[Path], *, anew: bool, workers: int) -> Built:
-    if anew:
+def _n_records(store: Store) -> int:
+    """How many records an index holds, if it is one yet."""
+    return int(store.rows("SELECT count(*) FROM records")[0][0]) if store.is_built() else 0
+
+
+def _build(store: Store, roots: Sequence[Path], how: _How, n_before: int) -> Built:
+    if how.anew:
         for table in ("names", "parents", "records"):
             store.do(f"DROP TABLE IF EXISTS {table}")
-    for statement in TABLES if anew else (*TABLES, *INDEXES):
+    for statement in TABLES if how.anew else (*TABLES, *INDEXES):
         store.do(statement)
-    numbers = _Numbers() if anew else _Numbers.of(store)
-    n_files, n_before = 0, len(numbers.known)
+    numbers = _Numbers() if how.anew else _Numbers.of(store)
+    n_files, n_kept = 0, len(numbers.known)
     unreadable: list[str] = []
     forged: list[tuple[str, str]] = []
-    for part in _read(list(_records_below(roots)), workers):
+    for part in _read(list(_records_below(roots)), how.workers):
         n_files += len(part)
         unreadable += [place for place, found in part if found is None]
         forged += [(place, name) for place, found in part if found is not None for name in found.forged]
         add(store, *numbers.taken(rows for _, found in part if found is not None for rows in found.rows))
+    if how.anew and not numbers.known and not how.may_be_empty:
+        do = "check the folders; to forget all records on purpose, say --empty"
+        raise InputError("lineage index", "no record lies below these folders; the index is as it was", do=do)
     for statement in INDEXES:
         store.do(statement)
     store.commit()
-    return Built(n_files, len(numbers.known) - n_before, tuple(unreadable), tuple(forged))
+    return Built(n_files, len(numbers.known) - n_kept, n_before, tuple(unreadable), tuple(forged))
 
 
 @dataclass

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from claimed_med.errors import InputError
+from claimed_med.errors import NOTHING_FOUND, ContractError, InputError
 from claimed_med.provenance import trace as tracing
 from claimed_med.provenance.drawing import FORMATS
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
+    from collections.abc import Iterator
 
     from claimed_med.provenance.store import Store
+
+
+_WHERE = "lineage where-used"
+_NAME = re.compile(r"[0-9.]{1,64}|[0-9a-f]{16}|[0-9a-f]{64}")
 
 
 def declare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the commands `index`, `trace` and `where-used`."""
     build = commands.add_parser("index", help="build the index from all records below some folders")
     build.add_argument("roots", type=Path, nargs="+", metavar="FOLDER")
-    build.add_argument("--add", action="store_true", help="keep what is in the index")
+    how = build.add_mutually_exclusive_group()
+    how.add_argument("--add", action="store_true", help="keep what is in the index")
+    how.add_argument("--empty", action="store_true", help="forget all records, where there is none in these folders")
     build.set_defaults(action=_index)
     trace = commands.add_parser("trace", help="where any DICOM file, bundle or report comes from, with the index")
     trace.add_argument("object", type=Path, help="the file or folder, wherever it is now")
@@ -42,8 +50,11 @@ def declare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 def _index(arguments: argparse.Namespace) -> int:
     from claimed_med.provenance.index import build, default_place
 
-    built = build(arguments.roots, arguments.db or default_place(), anew=not arguments.add)
+    place = arguments.db or default_place()
+    built = build(arguments.roots, place, anew=not arguments.add, may_be_empty=arguments.empty)
     print(f"{built.n_records} records out of {built.n_files} files")
+    if not arguments.add and built.n_records < built.n_before:
+        print(f"the index held {built.n_before} records before; to keep what is in it, say --add", file=sys.stderr)
     for place in built.unreadable[:20]:
         print(f"no record can be read in {Path(place).name}", file=sys.stderr)
     for place, name in built.forged[:20]:
@@ -73,7 +84,7 @@ def _trace(arguments: argparse.Namespace) -> int:
         _print_trace(told, found)
     if not found:
         print("no run in the index made this object; claimed-med lineage index builds it", file=sys.stderr)
-    return 0 if found else InputError.exit_code
+    return 0 if found else NOTHING_FOUND
 
 
 def _has_record(place: Path) -> bool:
@@ -100,12 +111,11 @@ def _where_used(arguments: argparse.Namespace) -> int:
 
     with _open_index(arguments.db) as store:
         if store is None:
-            raise InputError("lineage where-used", "there is no index", do="run: claimed-med lineage index FOLDER")
+            raise InputError(_WHERE, "there is no index", do="run: claimed-med lineage index FOLDER")
         uses = where_used(store, _name_of(arguments.name, arguments.of))
     if arguments.json:
         print(json.dumps([one.as_dict() for one in uses], indent=1))
-        return 0 if uses else InputError.exit_code
-    for one in uses:
+    for one in () if arguments.json else uses:
         sure = "" if one.certain else "  (perhaps: a run on a whole cohort may leave it out)"
         unit = f" unit {one.unit}" if one.unit else ""
         print(f"{one.record.component} {one.record.version} -> {one.record.port}{unit}  [{one.digest[:12]}]{sure}")
@@ -113,26 +123,37 @@ def _where_used(arguments: argparse.Namespace) -> int:
             print(f"      {one.place}")
     if not uses:
         print("nothing in the index used it", file=sys.stderr)
-    return 0 if uses else InputError.exit_code
+    return 0 if uses else NOTHING_FOUND
 
 
 def _name_of(given: str, what: str) -> str:
-    """The name of what a path leads to; all else is a name itself."""
-    place = Path(given)
-    if not place.exists():
-        return given
+    """The name of what a path leads to; all else is a name itself.
+
+    Raises:
+        ContractError: --of asks for what only a DICOM file tells.
+        InputError: It is neither a path nor a name, or the file does not tell what is asked for.
+    """
     from claimed_med.dicom.origin import origin_of
     from claimed_med.provenance.written import names_of
 
+    place = Path(given)
+    if (not given or not place.exists()) and not _NAME.fullmatch(given):
+        allowed = "a path, a UID, a patient key of 16 hex digits, or a digest of 64"
+        raise InputError(_WHERE, "there is no such file, and it is no name of the index", allowed=allowed)
     found = origin_of(place) if place.is_file() else None
     if found is None:
-        return names_of(place)[0]
-    return {"object": found.sop_uid, "series": found.series_uid, "patient": found.patient}[what]
+        if what != "object":
+            do = "leave it out: a name says itself whose it is"
+            raise ContractError(_WHERE, "--of is for a DICOM file that is here", got=what, do=do)
+        return names_of(place)[0] if place.exists() else given
+    name = {"object": found.sop_uid, "series": found.series_uid, "patient": found.patient}[what]
+    if not name:
+        raise InputError(_WHERE, f"the file does not say its {what}", do="choose another --of")
+    return name
 
 
-def _open_index(given: str) -> AbstractContextManager[Store | None]:
-    from contextlib import nullcontext
-
+@contextmanager
+def _open_index(given: str) -> Iterator[Store | None]:
     from claimed_med.provenance.index import default_place
     from claimed_med.provenance.store import connected, is_postgres
 
@@ -142,5 +163,8 @@ def _open_index(given: str) -> AbstractContextManager[Store | None]:
             raise InputError(
                 "lineage", "there is no index there", do="run: claimed-med lineage index FOLDER --db PLACE"
             )
-        return connected(place)
-    return nullcontext(None)
+        with connected(place) as store:
+            store.require()
+            yield store
+    else:
+        yield None

@@ -50,7 +50,7 @@ def private(path: Path) -> Any:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    return _loaded(path, lambda content: load_pem_private_key(content, None), Ed25519PrivateKey)
+    return _loaded(path, lambda content: load_pem_private_key(content, None), Ed25519PrivateKey, "private")
 
 
 def public(path: Path) -> Any:
@@ -63,7 +63,7 @@ def public(path: Path) -> Any:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-    return _loaded(path, load_pem_public_key, Ed25519PublicKey)
+    return _loaded(path, load_pem_public_key, Ed25519PublicKey, "public")
 
 
 def id_of(key: Any) -> str:
@@ -73,7 +73,7 @@ def id_of(key: Any) -> str:
     return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
 
-def _loaded(path: Path, load: Callable[[bytes], Any], kind: type) -> Any:
+def _loaded(path: Path, load: Callable[[bytes], Any], kind: type, name: str) -> Any:
     from cryptography.exceptions import UnsupportedAlgorithm
 
     try:
@@ -81,10 +81,7 @@ def _loaded(path: Path, load: Callable[[bytes], Any], kind: type) -> Any:
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm):
         key = None
     if not isinstance(key, kind):
-        raise InputError(
-            "lineage key",
-            "the file holds no such key",
-            allowed="ed25519 in PEM",
-            do="make one: claimed-med lineage key",
-        )
+        what = f"the file holds no {name} key" if path.is_file() else "there is no such file"
+        do = "claimed-med lineage key FILE makes FILE (private) and FILE.pub (public)"
+        raise InputError("lineage key", what, allowed=f"a {name} ed25519 key in PEM", do=do)
     return key

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import subprocess
 import sys
@@ -17,8 +18,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from claimed_med import lineage, registry
-from claimed_med.component import to_argument
-from claimed_med.errors import ClaimedMedError, EngineError, InputError, OutputError
+from claimed_med.component import parse_argument, to_argument
+from claimed_med.errors import (
+    ClaimedMedError,
+    ContractError,
+    EngineError,
+    InputError,
+    MissingDependencyError,
+    ModelError,
+    OutputError,
+    RefusedError,
+)
 from claimed_med.payload import LINEAGE
 from claimed_med.provenance import runfile
 from claimed_med.provenance.check import check
@@ -28,7 +38,11 @@ from claimed_med.provenance.diff import Difference, of_records, records_below
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_HERE = ("", "local")
+    from claimed_med.contract import Contract
+
+_MOST_NAMED = 5
+_WHERE, _HERE = "lineage rerun", "local"
+_BY_CODE = {one.exit_code: one for one in (ContractError, InputError, MissingDependencyError, ModelError, RefusedError)}
 
 
 @dataclass(frozen=True)
@@ -38,14 +52,24 @@ class Order:
     Attributes:
         given: Parameter or setting -> text: places that were not recorded, and whatever is to be changed on purpose.
         inputs: Input port -> path, for a run of one component.
-        engine: Where a pipeline runs, or '' for this machine.
+        engine: Where a pipeline runs.
+        platform: TOML file of the site, for an engine that needs one.
         tolerance: Largest absolute difference of voxels and numbers that counts as equal.
+
+    Raises:
+        ContractError: The tolerance is no distance.
     """
 
     given: Mapping[str, str] = field(default_factory=dict)
     inputs: Mapping[str, Path] = field(default_factory=dict)
-    engine: str = ""
+    engine: str = _HERE
+    platform: Path | None = None
     tolerance: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse a tolerance with which nothing or everything would be equal."""
+        if not 0 <= self.tolerance < math.inf:
+            raise ContractError(_WHERE, "--tolerance is out of range", got=self.tolerance, allowed="0 or more")
 
 
 @dataclass(frozen=True)
@@ -86,36 +110,74 @@ def rerun(folder: Path, out: Path, order: Order) -> Rerun:
         order: What was not recorded, and how to compare.
 
     Raises:
-        InputError: There is no record, or a place is needed that was not given.
+        ContractError: A name that the run does not have, or an option that does not go with it.
+        InputError: There is no record, there are several runs, or a place is needed that was not given.
         OutputError: `out` holds something: what is there would be taken for what the new run made.
-        EngineError: The new run failed.
+        ClaimedMedError: The new run failed; of the class of its exit code.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise OutputError("lineage rerun", "the place of the new run holds something", do="give --out an empty folder")
+        raise OutputError(_WHERE, "the place of the new run holds something", do="give --out an empty folder")
     records = records_below(folder)
+    run = runfile.read(folder)
+    if run is not None:
+        _refuse_for_pipeline(run, order)
+        conditions = check(folder, records) + _changed(run, order)
+        reused = _reused(folder, run, records, order)
+        _run_pipeline(folder, run, order, reused, out)
+        return _compared(folder, out, records, order, conditions, reused)
     conditions = check(folder, records)
     if set(records) == {"."}:  # one port of a component's output folder
         port = records["."].port
         if folder.resolve().name != port:
-            raise InputError("lineage rerun", "the folder was renamed", allowed=port, do="give it its name back")
+            raise InputError(_WHERE, "the folder was renamed", allowed=port, do="give it its name back")
         folder, records = folder.resolve().parent, {port: records["."]}
-    run = runfile.read(folder)
-    reused: list[str] = []
-    if run is not None:
-        conditions += _changed(run, order)
-        reused = _reused(folder, run, records, order)
-        _run_pipeline(folder, run, order, reused, out)
-    else:
-        record = next(iter(records.values()))
-        _start(_component_words(folder, record, order, out), _epoch(record.environment))
-    return _compared(folder, out, records, order, conditions, reused)
+    record = _only_run(records)
+    words = _component_words(folder, record, order, out)
+    _start(words, _epoch(record.environment))
+    return _compared(folder, out, records, order, conditions, [])
+
+
+def _only_run(records: Mapping[str, lineage.Record]) -> lineage.Record:
+    """A record of the run of one component to which all of these belong.
+
+    Raises:
+        InputError: They are of several runs, which no run.json joins to a pipeline.
+    """
+    if len({one.component for one in records.values()}) > 1 or any("/" in place for place in records):
+        places = sorted({_task(place) or place for place in records})
+        shown = ", ".join(places[:_MOST_NAMED]) + (", ..." if len(places) > _MOST_NAMED else "")
+        raise InputError(_WHERE, "there are several runs, and no run.json of a pipeline", got=shown, do="name one")
+    return next(iter(records.values()))
+
+
+def _refuse_for_pipeline(run: runfile.RunFile, order: Order) -> None:
+    """Refuse what a run of this pipeline would not heed."""
+    known = {*run.parameters, *run.withheld}
+    _refuse_unknown("parameter", order.given, known)
+    if order.inputs:
+        allowed = ", ".join(f"--set {name}" for name in sorted(known)) or "no parameter"
+        raise ContractError(_WHERE, "--input is for a run of one component; this is a pipeline", allowed=allowed)
+    if order.platform and order.engine == _HERE:
+        raise ContractError(_WHERE, "--platform is of the other engines", do="add --engine, or leave it out")
+
+
+def _refuse_for_component(contract: Contract, order: Order) -> None:
+    """Refuse what a run of this component would not heed."""
+    _refuse_unknown("setting", order.given, {one.name for one in contract.settings})
+    _refuse_unknown("input", order.inputs, {one.name for one in contract.inputs})
+    if order.engine != _HERE or order.platform:
+        what = "--engine and --platform are of pipelines; this is a run of one component"
+        raise ContractError(_WHERE, what, got=contract.name, do="leave them out: it runs on this machine")
+
+
+def _refuse_unknown(what: str, given: Mapping[str, object], known: set[str]) -> None:
+    unknown = sorted(set(given) - known)
+    if unknown:
+        allowed = ", ".join(sorted(known)) or "none"
+        raise ContractError(_WHERE, f"unknown {what}", got=", ".join(unknown), allowed=allowed)
 
 
 def _changed(run: runfile.RunFile, order: Order) -> list[Difference]:
-    unknown = sorted(set(order.given) - set(run.parameters) - set(run.withheld))
-    if unknown:
-        allowed = ", ".join(sorted({*run.parameters, *run.withheld}))
-        raise InputError("lineage rerun", "unknown parameter", got=", ".join(unknown), allowed=allowed)
     return [
         Difference("", f"parameters.{name}", _text(run.parameters[name]), order.given[name])
         for name in sorted(set(order.given) & set(run.parameters))
@@ -134,13 +196,13 @@ def _reused(folder: Path, run: runfile.RunFile, records: Mapping[str, lineage.Re
     for place, record in records.items():
         if place.rpartition("/")[0] in reused and not all((folder / place / name).is_file() for name in record.files):
             raise InputError(
-                "lineage rerun",
+                _WHERE,
                 f"files of {place} are not in this folder",
                 do=f"add {', '.join(f'--set {name}=PLACE' for name in sorted(set(run.withheld) - given))}",
             )
-    if reused and order.engine not in _HERE:
+    if reused and order.engine != _HERE:
         wanted = ", ".join(f"--set {name}=PLACE" for name in sorted(set(run.withheld) - given))
-        raise InputError("lineage rerun", "another engine cannot take tasks from a run folder", do=f"add {wanted}")
+        raise InputError(_WHERE, "another engine cannot take tasks from a run folder", do=f"add {wanted}")
     return reused
 
 
@@ -176,8 +238,7 @@ def _run_pipeline(folder: Path, run: runfile.RunFile, order: Order, reused: Sequ
         compiled.write_text(json.dumps(run.ir), encoding="utf-8")  # JSON is YAML
         words = ["pipeline", "run", str(compiled), "--out", str(out), "--no-cache"]
         words += [word for name, value in parameters.items() for word in ("--set", f"{name}={value}")]
-        if order.engine not in _HERE:
-            words += ["--engine", order.engine]
+        words += ["--engine", order.engine, *(["--platform", str(order.platform)] if order.platform else [])]
         if reused:
             words += ["--reuse", str(folder), *(word for task in reused for word in ("--task", task))]
         _start(words, _epoch(run.environment))
@@ -185,23 +246,25 @@ def _run_pipeline(folder: Path, run: runfile.RunFile, order: Order, reused: Sequ
 
 def _component_words(folder: Path, record: lineage.Record, order: Order, out: Path) -> list[str]:
     contract = registry.get(record.component).contract
+    _refuse_for_component(contract, order)
     words = ["run", contract.name, "--out", str(out)]
     for port in contract.inputs:
         path = order.inputs.get(port.name) or _beside(folder, record.parents.get(port.name, ""))
         if path is None:
             raise InputError(
-                "lineage rerun",
+                _WHERE,
                 f"the input {port.name} is not recorded by path",
                 do=f"add --input {port.name}=FOLDER ({_described(record, port.name)})",
             )
         words += ["--" + port.name.replace("_", "-"), str(path)]
     for one in contract.settings:
         if one.name in order.given:
+            parse_argument(one, order.given[one.name], contract.name)
             words += [one.option, order.given[one.name]]
         elif one.name in record.settings:
             words += [one.option, to_argument(one, record.settings[one.name])]
         elif one.name in record.locations:
-            raise InputError("lineage rerun", f"{one.name} is not recorded", do=f"add --set {one.name}=PATH")
+            raise InputError(_WHERE, f"{one.name} is not recorded", do=f"add --set {one.name}=PATH")
     return words
 
 
@@ -235,7 +298,9 @@ def _start(words: list[str], epoch: dict[str, str]) -> None:
         lines = [line.strip() for line in log if line.strip()]
     if code:
         why = next((line for line in reversed(lines) if "error: " in line or "failed" in line), "")
-        raise EngineError("lineage rerun", f"the new run ended with exit code {code}: {why}".rstrip(": "))
+        kind = _BY_CODE.get(code, EngineError)
+        told = why.partition("error: ")[2] or why
+        raise kind(_WHERE, f"the new run ended with exit code {code}: {told}".rstrip(": "))
 
 
 def _epoch(environment: Mapping[str, Any]) -> dict[str, str]:

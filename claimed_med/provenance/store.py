@@ -12,11 +12,13 @@ import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from claimed_med import postgres
 from claimed_med.errors import InputError, require
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+_WHERE = "lineage index"
 IN, OUT = "in", "out"
 COLUMNS = {
     "records": {
@@ -100,19 +102,32 @@ class Store:
         else:
             self.connection.executemany(statement, rows)
 
+    def is_built(self) -> bool:
+        """Whether all tables of an index are there."""
+        return set(COLUMNS) <= {table for table, _ in self._columns()}
+
     def check(self) -> None:
         """Make sure that this is an index of ours or empty, before anything is dropped or added.
 
         Raises:
             InputError: There are other tables: in a file any, in PostgreSQL such of the same names.
         """
-        asked = _COLUMNS_OF_POSTGRES if self.is_postgres else _COLUMNS_OF_SQLITE
         found: dict[str, set[str]] = {}
-        for table, column in self.rows(asked):
+        for table, column in self._columns():
             found.setdefault(table, set()).add(column)
         others = () if self.is_postgres else set(found) - set(COLUMNS)
         if others or any(found.get(table, set(columns)) != set(columns) for table, columns in COLUMNS.items()):
-            raise InputError("lineage index", "--db names a database that is no index", do="choose another place")
+            raise InputError(_WHERE, "--db names a database that is no index", do="choose another place")
+
+    def require(self) -> None:
+        """Make sure that this is an index of ours, which somebody has built.
+
+        Raises:
+            InputError: It is none, or nothing was built there.
+        """
+        self.check()
+        if not self.is_built():
+            raise InputError(_WHERE, "nobody has built an index there", do="run: claimed-med lineage index FOLDER")
 
     def commit(self) -> None:
         """Make what was written last."""
@@ -121,6 +136,10 @@ class Store:
     def close(self) -> None:
         """Close the connection."""
         self.connection.close()
+
+    def _columns(self) -> list[tuple[str, str]]:
+        rows = self.rows(_COLUMNS_OF_POSTGRES if self.is_postgres else _COLUMNS_OF_SQLITE)
+        return [(str(table), str(column)) for table, column in rows]
 
     def _execute(self, statement: str, values: Sequence[Any]) -> Any:
         text = statement.replace("?", "%s") if self.is_postgres else statement
@@ -136,22 +155,30 @@ def connected(place: str, *, fast: bool = False) -> Iterator[Store]:
         fast: Write without waiting for the disk: for a database that is thrown away when that fails.
 
     Raises:
+        ContractError: The place is an address of another kind.
         MissingDependencyError: The driver of PostgreSQL is not installed.
-        InputError: The database cannot be opened; its address is not repeated.
+        InputError: The database cannot be opened or used; its address is not repeated.
+        OutputError: The database cannot be written.
     """
-    store = _postgres(place) if is_postgres(place) else _sqlite(place, fast=fast)
+    store, errors = _postgres(place) if is_postgres(place) else _sqlite(place, fast=fast)
     try:
         yield store
+    except errors as error:
+        raise postgres.failed(error, _WHERE) from None
     finally:
         store.close()
 
 
 def is_postgres(place: str) -> bool:
-    """Whether a place is the URL of a PostgreSQL database."""
-    return place.startswith(("postgresql://", "postgres://"))
+    """Whether a place is the URL of a PostgreSQL database, and not a path.
+
+    Raises:
+        ContractError: It is an address of another kind.
+    """
+    return postgres.is_url(place, _WHERE)
 
 
-def _sqlite(place: str, *, fast: bool) -> Store:
+def _sqlite(place: str, *, fast: bool) -> tuple[Store, type[Exception]]:
     try:
         connection = sqlite3.connect(place)
         if fast:
@@ -159,15 +186,14 @@ def _sqlite(place: str, *, fast: bool) -> Store:
                 connection.execute(f"PRAGMA {pragma}")
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.Error:
-        raise InputError("lineage index", "the database cannot be opened", do="check --db") from None
-    return Store(connection, is_postgres=False)
+        raise InputError(_WHERE, "the database cannot be opened", do="check --db") from None
+    return Store(connection, is_postgres=False), sqlite3.Error
 
 
-def _postgres(place: str) -> Store:
+def _postgres(place: str) -> tuple[Store, type[Exception]]:
     psycopg = require("psycopg", "provenance")
     try:
         connection = psycopg.connect(place, connect_timeout=10)
     except psycopg.Error as error:
-        told = type(error).__name__
-        raise InputError("lineage index", "the database cannot be reached", got=told, do="check --db") from None
-    return Store(connection, is_postgres=True)
+        raise postgres.unreachable(error, _WHERE) from None
+    return Store(connection, is_postgres=True), psycopg.Error

@@ -89,7 +89,7 @@ def trace(place: Path) -> Trace:
         raise InputError(
             "lineage show",
             "no record lies beside this output",
-            do="name a file or folder that a run wrote, lineage.json included",
+            do="name the folder of an output port (RUN/TASK/PORT), or a file in it",
         )
     base = folder if (folder / LINEAGE).is_file() else folder.parent
     name = "" if place.is_dir() else place.relative_to(base).as_posix()

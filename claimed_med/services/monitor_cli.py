@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import re
+import socket
+import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 TOKEN = "CLAIMED_MED_MONITOR_TOKEN"  # noqa: S105 - the name of a variable
 
 
@@ -21,7 +25,7 @@ def main(words: Sequence[str]) -> int:
 
     Raises:
         ContractError: It would listen beyond this machine without a token, or without TLS.
-        InputError: Record or reference cannot be read.
+        InputError: Record or reference cannot be read, or the port is taken.
     """
     given = parser().parse_args(list(words))
     uvicorn = require("uvicorn", "monitor")
@@ -45,7 +49,8 @@ def main(words: Sequence[str]) -> int:
     monitor = Monitor(watch)
     for digest in monitor.models():
         monitor.ask(digest)  # begun before anybody asks for the page
-    print(f"http://{given.host}:{given.port}/", flush=True)
+    host = f"[{given.host}]" if ":" in given.host else given.host
+    print(f"{'https' if given.cert else 'http'}://{host}:{given.port}/", flush=True)
     uvicorn.run(
         application(monitor, token), host=given.host, port=given.port, log_level="warning", access_log=False,
         ssl_certfile=given.cert, ssl_keyfile=given.key,
@@ -53,8 +58,42 @@ def main(words: Sequence[str]) -> int:
     return 0
 
 
+def _refuse_taken(host: str, port: int) -> None:
+    """Refuse a port before anything is worked out for a page that nobody would see.
+
+    Raises:
+        InputError: Another program has the port, or the address is none of this machine.
+    """
+    try:
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError as error:
+        do = "choose another --host or --port"
+        raise InputError("monitor", "the port cannot be opened", got=error.strerror, do=do) from None
+
+
+def _refuse_certificate(given: argparse.Namespace) -> None:
+    """Refuse certificate and key that do not do.
+
+    Raises:
+        ContractError: One without the other.
+        InputError: A file is not there, is none of PEM, or they do not fit.
+    """
+    if bool(given.cert) != bool(given.key):
+        raise ContractError("monitor", "--cert and --key go together")
+    for name, path in (("--cert", given.cert), ("--key", given.key)):
+        if path is not None and not Path(path).is_file():
+            raise InputError("monitor", f"{name} names a file that is not there", do="give a file in PEM")
+    if given.cert:
+        try:
+            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(given.cert, given.key)
+        except OSError:
+            what = "certificate or key cannot be read, or they do not fit"
+            raise InputError("monitor", what, allowed="PEM, the key not encrypted") from None
+
+
 def _check(given: argparse.Namespace) -> None:
     """Refuse what would only be noticed when somebody looks at the page."""
+    from claimed_med.trust import policy
     from claimed_med.trust.window import check_size
 
     check_size(given.window, "monitor")
@@ -63,9 +102,9 @@ def _check(given: argparse.Namespace) -> None:
             raise ContractError("monitor", f"{name} is out of range", got=value, allowed=f"1 to {most}")
     if not all(folder.is_dir() for folder in given.pictures):
         raise InputError("monitor", "--pictures names a folder that is not there", do="check the path")
-    for name, path in (("--cert", given.cert), ("--key", given.key)):
-        if path is not None and not Path(path).is_file():
-            raise InputError("monitor", f"{name} names a file that is not there", do="give a file in PEM")
+    policy.load(given.limits)
+    _refuse_certificate(given)
+    _refuse_taken(given.host, given.port)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -97,7 +136,9 @@ def parser() -> argparse.ArgumentParser:
 def _reference(word: str) -> tuple[str, pd.DataFrame]:
     from claimed_med.handles import Table
 
-    digest, found, path = word.partition("=")
+    digest, found, path = ("", "", word) if Path(word).exists() else word.partition("=")
+    if found and not _DIGEST.fullmatch(digest):
+        raise ContractError("monitor", "--reference takes [DIGEST=]TABLE", got=repr(digest), allowed="64 hex digits")
     place = Path(path if found else word)
     if not place.exists():
         raise InputError("monitor", "there is no such reference table", do="give a Parquet or CSV file")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from claimed_med.dicom import rules
-from claimed_med.errors import ContractError
+from claimed_med.errors import ContractError, InputError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -140,12 +140,14 @@ def load(path: Path) -> RuleBook:
     """Read a file of rules.
 
     Raises:
-        ContractError: It cannot be read, or something in it is wrong.
+        InputError: It cannot be read.
+        ContractError: Something in it is wrong.
     """
     try:
         return read(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise ContractError("route", "the file of rules cannot be read", got=type(error).__name__) from None
+        do = "name a TOML file with rules"
+        raise InputError("route", "the file of rules cannot be read", got=type(error).__name__, do=do) from None
 
 
 def read(text: str) -> RuleBook:

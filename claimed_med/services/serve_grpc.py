@@ -15,7 +15,7 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc
 from kserve.protocol.grpc.servicer import InferenceServicer
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 
-from claimed_med.errors import ClaimedMedError, EngineError
+from claimed_med.errors import ClaimedMedError, InputError
 from claimed_med.services import serve_caller, serve_job, serve_v2
 from claimed_med.services.serve_access import Door
 from claimed_med.services.serve_error import WHERE, Cancelled, NotThere, statuses, understood
@@ -135,7 +135,7 @@ class GrpcServer:
         """Listen.
 
         Raises:
-            EngineError: The port is taken, or the address is none of this machine.
+            InputError: The port is taken, or the address is none of this machine.
         """
         most = min(_LARGEST, self._options.max_upload)
         self._server = aio.server(
@@ -162,7 +162,7 @@ class GrpcServer:
                 self.port = self._server.add_secure_port(address, made)
         except RuntimeError:
             do = "choose another --host or --grpc-port"
-            raise EngineError(WHERE, "the port cannot be opened", got=address, do=do) from None
+            raise InputError(WHERE, "the port cannot be opened", got=address, do=do) from None
         await self._server.start()
 
     async def stop(self, grace_s: float) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from claimed_med.dicom.web_auth import is_loopback
-from claimed_med.errors import ContractError
+from claimed_med.errors import ContractError, InputError
 from claimed_med.services.serve_error import WHERE
 
 MIB = 1 << 20
@@ -114,8 +114,9 @@ class Options:
         """Refuse what would be open to others without proof of who they are.
 
         Raises:
-            ContractError: No token or client certificate on an address that others reach, a token without TLS, a
-                certificate that has expired, or a number out of range.
+            ContractError: No token or client certificate on an address that others reach, a token without TLS, or a
+                number out of range.
+            InputError: A certificate that cannot be read, or has expired.
         """
         if not is_loopback(self.host):
             is_mutual = self.tls is not None and self.tls.authority is not None
@@ -205,7 +206,8 @@ def parse(words: Sequence[str]) -> Options:
     """The options of a command line.
 
     Raises:
-        ContractError: As `Options`, or a file that cannot be read.
+        ContractError: As `Options`.
+        InputError: A file that cannot be read, or does not hold what it should.
     """
     given = parser().parse_args(list(words))
     if bool(given.tls_cert) != bool(given.tls_key) or (given.tls_ca and not given.tls_cert):
@@ -248,7 +250,7 @@ def read_tokens(file: Path) -> dict[str, str]:
     """Name of the caller -> sha256 of its token, from lines `NAME:TOKEN`.
 
     Raises:
-        ContractError: The file cannot be read, is empty, or a token is short.
+        InputError: The file cannot be read, is empty, or a token is short.
     """
     from hashlib import sha256
 
@@ -258,7 +260,7 @@ def read_tokens(file: Path) -> dict[str, str]:
         lines = []
     pairs = [line.partition(":")[::2] for line in lines if not line.startswith("#")]
     if not pairs or any(not name or len(token.strip()) < 16 for name, token in pairs):
-        raise ContractError(WHERE, "--token-file is no list of tokens", allowed="lines NAME:TOKEN, 16 letters or more")
+        raise InputError(WHERE, "--token-file is no list of tokens", allowed="lines NAME:TOKEN, 16 letters or more")
     return {name.strip(): sha256(token.strip().encode()).hexdigest() for name, token in pairs}
 
 
@@ -288,6 +290,6 @@ def _check_certificate(tls: Tls) -> None:
         if tls.authority is not None:
             x509.load_pem_x509_certificates(tls.authority.read_bytes())
     except (OSError, ValueError, IndexError):
-        raise ContractError(WHERE, "a certificate or key cannot be read, or they do not fit", allowed="PEM") from None
+        raise InputError(WHERE, "a certificate or key cannot be read, or they do not fit", allowed="PEM") from None
     if found.not_valid_after_utc <= datetime.now(UTC):
-        raise ContractError(WHERE, "our certificate has expired", do="renew it")
+        raise InputError(WHERE, "our certificate has expired", do="renew it")

@@ -16,7 +16,7 @@ from kserve import ModelServer
 from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.rest.server import RESTServer
 
-from claimed_med.errors import EngineError
+from claimed_med.errors import InputError
 from claimed_med.models.device import device
 from claimed_med.prediction_log import PredictionLog
 from claimed_med.services import serve_metrics, serve_trace
@@ -144,7 +144,7 @@ class Server(ModelServer):
         while not self.rest.has_started and not web.done():  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(_POLL_S)
         if web.done() or not self.rest.has_started:
-            raise EngineError(WHERE, "the port cannot be opened", got=self.options.http_port, do="choose another one")
+            raise InputError(WHERE, "the port cannot be opened", got=self.options.http_port, do="choose another one")
         gc.collect()
         gc.freeze()  # what was imported stays: the collector need not walk it while requests wait
         gc.set_threshold(*_COLLECT)
@@ -250,7 +250,7 @@ def serve(options: Options) -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(server.run())
     except SystemExit:  # uvicorn, when its port is taken
-        raise EngineError(WHERE, "the port cannot be opened", got=options.http_port, do="choose another one") from None
+        raise InputError(WHERE, "the port cannot be opened", got=options.http_port, do="choose another one") from None
     finally:
         server.close()
         serve_trace.stop()

@@ -59,9 +59,11 @@ def _refuse_early(options: Options) -> None:
 
     Raises:
         ContractError: A place that is to be written cannot be.
-        InputError: There is no bundle.
+        InputError: There is no bundle, or the record of predictions cannot be opened.
+        OutputError: The record of predictions cannot be made.
         RefusedError: The bundle is not blessed, and there is no override.
     """
+    from claimed_med.prediction_log import PredictionLog
     from claimed_med.services.serve_source import Source
 
     for option in ("work", "lineage", "pictures"):
@@ -76,6 +78,7 @@ def _refuse_early(options: Options) -> None:
             do = "give a model bundle, or the servable folder of package-model"
             raise InputError(WHERE, "the folder holds no bundle.json", do=do)
         source.blessing(WHERE, folder_digest(source.bundle))
+    PredictionLog(options.log).close()
 
 
 def _refuse_unwritable(option: str, place: Path | None, *, is_file: bool = False) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Kind = Literal["text", "parameter", "value", "folder", "own"]
+ENGINES = ("local", "kubeflow", "airflow", "slurm")
 SKIPPED = 99  # exit code of a step whose condition is false; Airflow's own, too
 
 

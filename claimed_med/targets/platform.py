@@ -34,7 +34,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from claimed_med.errors import ContractError
+from claimed_med.errors import ContractError, InputError
 from claimed_med.targets.kfp import REGISTRY
 
 _DIGEST = re.compile(r".+@sha256:[0-9a-f]{64}")
@@ -133,14 +133,15 @@ def load(path: Path | None) -> Platform:
     """Read a platform file; None gives the defaults.
 
     Raises:
-        ContractError: No such file, no TOML, or a key or value that is not allowed.
+        InputError: No such file, or no TOML.
+        ContractError: A key or value that is not allowed.
     """
     if path is None:
         return Platform()
     try:
         told = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError):
-        raise ContractError("platform", "the file cannot be read", got=path.name, allowed="a TOML file") from None
+        raise InputError("platform", "the file cannot be read", got=path.name, allowed="a TOML file") from None
     return parse(told)
 
 

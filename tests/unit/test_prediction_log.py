@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from claimed_med.errors import ContractError, MissingDependencyError, OutputError
+from claimed_med.errors import ContractError, InputError, MissingDependencyError, OutputError
 from claimed_med.prediction_log import Prediction, PredictionLog
 
 
@@ -96,15 +96,26 @@ def test_another_schema_is_refused(tmp_path):
     connection.execute("UPDATE prediction_schema SET version = 99")
     connection.commit()
     connection.close()
-    with pytest.raises(OutputError, match="another schema; got 99"):
+    with pytest.raises(InputError, match="another schema; got 99"):
         PredictionLog(str(tmp_path / "a.sqlite"))
 
 
 def test_no_file_of_another_kind_is_written_to(tmp_path):
     (tmp_path / "a.txt").write_text("no database" * 100)
-    with pytest.raises(OutputError, match="cannot be opened"):
+    with pytest.raises(InputError, match="cannot be used; got SQLITE_NOTADB"):
         PredictionLog(str(tmp_path / "a.txt"))
     assert (tmp_path / "a.txt").read_text() == "no database" * 100
+
+
+def test_no_database_of_another_kind_is_written_to(tmp_path):
+    with sqlite3.connect(tmp_path / "other.sqlite") as other:
+        other.execute("CREATE TABLE records (number INTEGER)")
+    other.close()
+    with pytest.raises(InputError, match="a database of something else"):
+        PredictionLog(str(tmp_path / "other.sqlite"))
+    with sqlite3.connect(tmp_path / "other.sqlite") as other:
+        assert other.execute("SELECT name FROM sqlite_master").fetchall() == [("records",)]
+    other.close()
 
 
 def test_unknown_addresses_are_refused():
@@ -113,6 +124,11 @@ def test_unknown_addresses_are_refused():
 
 
 def test_an_unreachable_postgresql_is_an_error_without_its_address():
-    with pytest.raises((OutputError, MissingDependencyError)) as caught:
+    with pytest.raises((InputError, MissingDependencyError)) as caught:
         PredictionLog("postgresql://user:secretword@127.0.0.1:1/x?connect_timeout=2")
     assert "secretword" not in str(caught.value)
+
+
+def test_a_file_that_cannot_be_made_is_an_output_error(tmp_path):
+    with pytest.raises(OutputError, match="cannot be written; got SQLITE_CANTOPEN"):
+        PredictionLog(str(tmp_path / "absent" / "a.sqlite"))

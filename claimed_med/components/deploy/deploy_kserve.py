@@ -63,7 +63,7 @@ def deploy_kserve(
         bundle: The model, to know what is blessed.
         decision: From bless-model, on exactly this bundle.
         storage_uri: Where the folder of package-model was put (s3://, gs://, https://, pvc://, oci://).
-        name: Of the service.
+        name: Of the service; 48 letters at most, as KServe makes labels of it.
         namespace: Of the cluster.
         container_image: With the extras torch and serve; best by digest.
         account: ServiceAccount with the credentials of the storage; empty for the default.

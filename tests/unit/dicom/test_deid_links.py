@@ -10,7 +10,7 @@ from pydicom import dcmread
 from claimed_med.cli import main
 from claimed_med.dicom import deid_links
 from claimed_med.dicom.pseudonyms import Keys
-from claimed_med.errors import InputError
+from claimed_med.errors import NOTHING_FOUND, InputError
 from claimed_med.testing import phantoms
 
 SECRET = "a secret of more than sixteen bytes"  # noqa: S105 - of a test
@@ -89,8 +89,10 @@ def test_forward_finds_the_object_and_every_run_behind_the_border(runs, keys, ca
 
 def test_forward_without_the_secret_finds_nothing(runs, keys, capsys, monkeypatch):
     monkeypatch.setenv("CLAIMED_MED_SECRET", "a third secret of sixteen bytes")
-    assert main(["lineage", "forward", str(next((runs / "in").rglob("*.dcm"))), str(runs)]) == 0
-    assert json.loads(capsys.readouterr().out)["runs"] == []
+    assert main(["lineage", "forward", str(next((runs / "in").rglob("*.dcm"))), str(runs)]) == NOTHING_FOUND
+    told = capsys.readouterr()
+    assert json.loads(told.out)["runs"] == []
+    assert "no run below this folder took it over the border" in told.err
 
 
 def test_backward_finds_the_original(runs, keys, capsys):
@@ -99,4 +101,12 @@ def test_backward_finds_the_original(runs, keys, capsys):
     told = json.loads(capsys.readouterr().out)
     originals = {str(dcmread(path).SOPInstanceUID) for path in (runs / "in").rglob("*.dcm")}
     assert told["originals"][told["uid"]] in originals
-    assert main(["lineage", "backward", "1.2.3.4.5", str(runs / "link-identities" / "links")]) == InputError.exit_code
+    assert main(["lineage", "backward", "1.2.3.4.5", str(runs / "link-identities" / "links")]) == NOTHING_FOUND
+    told = capsys.readouterr()
+    assert json.loads(told.out)["originals"] == {}
+    assert "the link table knows neither" in told.err
+
+
+def test_forward_below_a_folder_without_records_is_an_error_and_no_answer(tmp_path, capsys):
+    assert main(["lineage", "forward", "1.2.3", str(tmp_path)]) == InputError.exit_code
+    assert "no lineage.json lies below this folder" in capsys.readouterr().err

@@ -171,9 +171,9 @@ def test_a_crash_of_a_task_is_a_failed_task(compiled, steps, start, source):
 
 
 def test_a_missing_or_wrong_parameter_is_refused_before_anything_runs(chain, start, source, tmp_path):
-    from claimed_med.errors import EngineError
+    from claimed_med.errors import ContractError
 
     for parameters in ({}, {"path": str(source), "n_more": "many"}, {"path": str(source), "more": "1"}):
-        with pytest.raises(EngineError):
+        with pytest.raises(ContractError):
             start(chain, **parameters)
     assert not (tmp_path / "run").exists()

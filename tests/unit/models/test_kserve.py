@@ -292,3 +292,13 @@ def test_a_rollback_between_other_things_is_refused(no_cluster):
     for previous in (current, elsewhere, {"kind": "training"}):
         with pytest.raises(InputError, match="rollback-model"):
             cm.rollback_model(cm.Report(current), cm.Report(previous))
+
+
+def test_a_name_is_as_long_as_what_kserve_and_knative_make_of_it_allows():
+    longest = "x" * 48
+    service, (_, runtime, served) = replace(SERVICE, name=longest), kserve.manifests(replace(SERVICE, name=longest))
+    made = [f"isvc.{longest}-predictor", f"prev-{longest}-predictor", runtime["metadata"]["name"]]
+    made += [*served["metadata"]["labels"].values(), served["spec"]["predictor"]["model"]["runtime"]]
+    assert max(map(len, made)) == 63
+    with pytest.raises(ContractError, match=r"name is not one that Kubernetes takes; got .*; 48 at most"):
+        replace(service, name=longest + "x")

@@ -13,7 +13,7 @@ from pydicom import dcmread, dcmwrite
 from pydicom.uid import ImplicitVRLittleEndian
 
 from claimed_med import cli
-from claimed_med.errors import InputError
+from claimed_med.errors import NOTHING_FOUND, InputError
 from claimed_med.lineage import Record, UnitRecord
 from claimed_med.payload import folder_digest, payload_digest
 from claimed_med.provenance import index, written
@@ -255,7 +255,7 @@ def test_places_that_do_not_exist_are_refused(tmp_path):
         build([tmp_path / "nowhere"], str(tmp_path / "i"))
     with pytest.raises(InputError, match="cannot be opened"), connected(str(tmp_path)):
         pass
-    with pytest.raises(InputError, match="cannot be reached"), connected("postgresql://127.0.0.1:1/x"):
+    with pytest.raises(InputError, match="does not answer"), connected("postgresql://127.0.0.1:1/x"):
         pass
 
 
@@ -303,7 +303,7 @@ def test_the_command_line_traces_and_follows(study, tmp_path, capsys):
     for form in ("json", "mermaid", "dot", "html", "prov"):
         assert cli.main(["lineage", "trace", str(report), "--db", db, "--format", form]) == 0
     capsys.readouterr()
-    assert cli.main(["lineage", "where-used", payload_digest({}), "--db", db]) == 3
+    assert cli.main(["lineage", "where-used", payload_digest({}), "--db", db]) == NOTHING_FOUND
     series = str(dcmread(next((study / "load-folder" / "collection").glob("*.dcm"))).SeriesInstanceUID)
     assert cli.main(["lineage", "where-used", series, "--db", db]) == 0
     followed = capsys.readouterr().out
@@ -376,3 +376,78 @@ def test_forged_ancestors_are_told(study, tmp_path, capsys):
     path.write_text(json.dumps(record))
     assert cli.main(["lineage", "index", str(study), "--db", str(tmp_path / "i")]) == 0
     assert "an ancestor in segmentation was altered and is left out" in capsys.readouterr().err
+
+
+def test_folders_without_records_leave_an_index_as_it_was(study, tmp_path, capsys):
+    (tmp_path / "away").mkdir()
+    words = ["lineage", "index", "--db", str(tmp_path / "i")]
+    assert cli.main([*words, str(study)]) == 0
+    before = (tmp_path / "i").read_bytes()
+    for options in ([], ["--add"]):
+        assert cli.main([*words, str(tmp_path / "away"), *options]) == (0 if options else 3)
+        assert records_in(tmp_path / "i") == 4
+    assert "no record lies below these folders; the index is as it was" in capsys.readouterr().err
+    assert (tmp_path / "i").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["away", "i", "study"]
+    assert cli.main([*words, str(tmp_path / "away"), "--empty"]) == 0
+    assert records_in(tmp_path / "i") == 0
+    assert "the index held 4 records before" in capsys.readouterr().err
+
+
+def test_a_first_index_needs_a_record_too(tmp_path):
+    (tmp_path / "away").mkdir()
+    with pytest.raises(InputError, match="say --empty"):
+        build([tmp_path / "away"], str(tmp_path / "i"))
+    assert not (tmp_path / "i").exists()
+
+
+def test_fewer_records_than_before_are_told(study, tmp_path, capsys):
+    words = ["lineage", "index", "--db", str(tmp_path / "i")]
+    assert cli.main([*words, str(study)]) == 0
+    assert "before" not in capsys.readouterr().err
+    assert cli.main([*words, str(study / "load-folder")]) == 0
+    assert "the index held 4 records before; to keep what is in it, say --add" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["trace", "."], ["where-used", "1.2.3"]])
+def test_a_database_that_nobody_has_built_gives_no_answer(words, tmp_path, capsys):
+    (tmp_path / "i").touch()
+    assert cli.main(["lineage", *words, "--db", str(tmp_path / "i")]) == 3
+    assert "nobody has built an index there" in capsys.readouterr().err
+
+
+def test_an_address_of_another_kind_is_no_file(study, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["lineage", "index", str(study), "--db", "mysql://ann:secretword@nowhere/x"]) == 2
+    assert "got mysql; allowed a path, or postgresql://" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["study"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "code", "told"),
+    [
+        ("withdrawn/imge.dcm", [], 3, "no such file, and it is no name of the index"),
+        ("ab12cd34ef56", [], 3, "a digest of 64"),
+        ("", [], 3, "no such file"),
+        ("1.2.3", ["--of", "patient"], 2, "--of is for a DICOM file"),
+        ("1.2.3", [], NOTHING_FOUND, "nothing in the index used it"),
+    ],
+)
+def test_no_use_is_told_from_a_question_that_cannot_be_answered(study, tmp_path, name, options, code, told, capsys):
+    build([study], str(tmp_path / "i"))
+    assert cli.main(["lineage", "where-used", name, *options, "--db", str(tmp_path / "i")]) == code
+    assert told in capsys.readouterr().err
+
+
+def test_an_object_that_no_run_made_is_told_by_the_exit_code(study, tmp_path, capsys):
+    build([study], str(tmp_path / "i"))
+    (tmp_path / "other.txt").write_text("from elsewhere")
+    words = ["lineage", "trace", str(tmp_path / "other.txt"), "--db", str(tmp_path / "i")]
+    assert cli.main(words) == NOTHING_FOUND
+    assert "no run in the index made this object" in capsys.readouterr().err
+
+
+def records_in(place):
+    """How many records an index holds."""
+    with connected(str(place)) as store:
+        return store.rows("SELECT count(*) FROM records")[0][0]

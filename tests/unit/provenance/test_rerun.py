@@ -11,7 +11,7 @@ import pytest
 from pydicom import dcmread
 
 from claimed_med import lineage
-from claimed_med.errors import EngineError, InputError, OutputError
+from claimed_med.errors import ContractError, InputError, OutputError
 from claimed_med.provenance import runfile
 from claimed_med.provenance.rerun import Order, rerun
 
@@ -110,7 +110,7 @@ def test_another_component_version_is_named(chain, again, monkeypatch, tmp_path)
 
 def test_a_missing_component_is_named_and_nothing_runs(chain, again, monkeypatch, tmp_path):
     monkeypatch.setenv("CLAIMED_MED_COMPONENTS", str(tmp_path))
-    with pytest.raises((EngineError, InputError)):
+    with pytest.raises(ContractError, match="exit code 2"):
         again(chain[0])
 
 
@@ -120,8 +120,67 @@ def test_another_engine_needs_every_place(chain, again):
 
 
 def test_an_unknown_parameter_is_refused(chain, again):
-    with pytest.raises(InputError, match=r"unknown parameter; got nonsense; allowed n_more, path"):
+    with pytest.raises(ContractError, match=r"unknown parameter; got nonsense; allowed n_more, path"):
         again(chain[0], given={"nonsense": "1"})
+
+
+@pytest.mark.parametrize(
+    ("order", "told"),
+    [
+        (
+            {"inputs": {"table": "t"}},
+            "--input is for a run of one component; this is a pipeline; allowed --set n",
+        ),
+        ({"platform": "site.toml"}, "--platform is of the other engines"),
+    ],
+)
+def test_what_a_pipeline_would_not_heed_is_refused(chain, again, order, told):
+    with pytest.raises(ContractError, match=told):
+        again(chain[0], **order)
+
+
+@pytest.mark.parametrize(
+    ("order", "told"),
+    [
+        ({"given": {"nonsense": "1"}}, "unknown setting; got nonsense; allowed min_lung_ml, threshold_hu"),
+        ({"inputs": {"volume": "x"}}, "unknown input; got volume; allowed series"),
+        ({"engine": "slurm"}, "--engine and --platform are of pipelines; this is a run of one component"),
+        ({"platform": "site.toml"}, "--engine and --platform are of pipelines; this is a run of one component"),
+        ({"given": {"threshold_hu": "high"}}, "threshold_hu"),
+    ],
+)
+def test_what_a_component_would_not_heed_is_refused(study, again, order, told):
+    with pytest.raises(ContractError, match=told):
+        again(study / "segment-lungs", **order)
+
+
+def test_a_changed_setting_of_a_component_is_named(study, again):
+    done = again(study / "segment-lungs", given={"threshold_hu": "-500"})
+    assert ("segmentation", "settings.threshold_hu") in named(done)
+    assert verdicts(done) == {"segmentation": "different"}
+
+
+def test_several_runs_are_not_taken_for_one(study, again):
+    with pytest.raises(InputError, match=r"several runs.*got load-folder, measure-segments, segment-lungs; name one"):
+        again(study)
+
+
+@pytest.mark.parametrize("tolerance", [-1.0, float("nan"), float("inf")])
+def test_a_tolerance_that_is_no_distance_is_refused(tolerance):
+    with pytest.raises(ContractError, match="--tolerance is out of range"):
+        Order(tolerance=tolerance)
+
+
+def test_the_platform_reaches_the_engine(chain, again, tmp_path):
+    site = tmp_path / "site.toml"
+    site.write_text("nonsense = 1\n")
+    with pytest.raises(ContractError, match=r"exit code 2: platform: unknown keys; got nonsense"):
+        again(chain[0], given={"path": str(chain[1])}, engine="slurm", platform=site)
+
+
+def test_a_run_that_fails_again_is_of_the_class_of_its_exit_code(chain, again, tmp_path):
+    with pytest.raises(InputError, match=r"exit code 3"):
+        again(chain[0], given={"path": str(tmp_path / "absent.csv")})
 
 
 def test_a_changed_package_is_named(tmp_path):

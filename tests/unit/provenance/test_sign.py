@@ -43,7 +43,8 @@ def test_what_is_no_key_is_said(study, tmp_path, content):
     path = tmp_path / "no.pem"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(InputError, match="no such key"):
+    told = "there is no such file" if content is None else "the file holds no private key"
+    with pytest.raises(InputError, match=f"{told}; allowed a private ed25519 key in PEM"):
         sign.sign(study, path)
 
 

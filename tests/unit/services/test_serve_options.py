@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from claimed_med.dicom.web_auth import is_loopback
-from claimed_med.errors import ContractError
+from claimed_med.errors import ContractError, InputError
 from claimed_med.services.serve_dicom import split_address
 from claimed_med.services.serve_options import Options, origin_of, parse, read_tokens
 
@@ -90,7 +90,7 @@ def test_paths_that_are_no_study_are_refused(path):
 @pytest.mark.parametrize("text", ["", "# nobody", "short:abc", "no token at all", ":0123456789abcdef"])
 def test_token_files_without_tokens_are_refused(text, tmp_path):
     (tmp_path / "tokens").write_text(text)
-    with pytest.raises(ContractError, match="no list of tokens"):
+    with pytest.raises(InputError, match="no list of tokens"):
         read_tokens(tmp_path / "tokens")
 
 

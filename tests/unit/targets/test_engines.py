@@ -16,7 +16,7 @@ from claimed_med.engines.flatten import flatten
 from claimed_med.engines.ir import load
 from claimed_med.engines.kubeflow import with_platform
 from claimed_med.engines.render import render
-from claimed_med.errors import ContractError, EngineError
+from claimed_med.errors import ContractError
 from claimed_med.pipeline_cli import find, names
 from claimed_med.targets import elyra, platform
 from claimed_med.targets.kfp import render as component_yaml
@@ -62,7 +62,7 @@ def test_every_pipeline_has_a_form_for_every_engine(name):
     plan = flatten(load(find(name, ".yaml")))
     given = {one.name: "x" for one in plan.parameters if one.default is None}
     for target in TARGETS:
-        text = render(target, find(name, ".yaml"), "", platform.Platform(), {} if target == "kubeflow" else given)
+        text = render(target, find(name, ".yaml"), "", platform.Platform(), given)
         words = [step.component for step in plan.steps]
         assert target == "k8s-job" or all(word in text for word in words), target
 
@@ -113,7 +113,7 @@ def test_a_job_without_all_parameters_is_refused(site):
 
 
 def test_an_unknown_parameter_is_named():
-    with pytest.raises(EngineError, match="unknown parameter; got nonsense"):
+    with pytest.raises(ContractError, match="unknown parameter; got nonsense"):
         _rendered("slurm", platform.Platform(), nonsense="1")
 
 

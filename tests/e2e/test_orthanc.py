@@ -19,6 +19,7 @@ from claimed_med.dicom.series import read_series
 from claimed_med.dicom.web import Archive, Credentials, Patience
 from claimed_med.errors import InputError
 from claimed_med.testing import orthanc, phantoms
+from claimed_med.testing.servers import free_port
 
 QUICK = Patience(attempts=3, first_s=0.1, longest_s=0.5, connect_s=5, read_s=20)
 
@@ -139,7 +140,7 @@ def many(folder, n_files):
 
 def test_a_killed_server_is_a_clear_error_and_store_and_fetch_go_on_when_it_is_back(orthanc_installed, tmp_path):
     files = many(tmp_path / "many", 60)
-    study, home, out, port = study_of(files[0]), tmp_path / "home", tmp_path / "out", orthanc.free_port()
+    study, home, out, port = study_of(files[0]), tmp_path / "home", tmp_path / "out", free_port()
     patience = Patience(attempts=2, first_s=0.05, longest_s=0.1)
     archive = Archive(f"http://127.0.0.1:{port}/dicom-web", Credentials(), patience=patience, n_connections=2)
     with orthanc.orthanc(home, dicom=False, port=port) as server:

@@ -13,8 +13,8 @@ import pytest
 from pydicom import dcmread
 
 from claimed_med.dicom import net
-from claimed_med.testing.orthanc import free_port
 from claimed_med.testing.phantoms import write_series
+from claimed_med.testing.servers import free_port
 
 
 class Killed:

@@ -19,6 +19,7 @@ from claimed_med.services.router import STATE, Router, running
 from claimed_med.services.router_rules import read
 from claimed_med.services.router_state import State
 from claimed_med.testing import orthanc, phantoms
+from claimed_med.testing.servers import free_port
 
 RULES = """
 [router]
@@ -286,7 +287,7 @@ def test_an_object_that_cannot_be_read_quarantines_the_study_and_all_others_are_
 
 
 def test_an_archive_that_is_killed_gets_everything_when_it_is_back(orthanc_installed, study, tmp_path):
-    port, home = orthanc.free_port(), tmp_path / "archive"
+    port, home = free_port(), tmp_path / "archive"
     made = book(f"http://127.0.0.1:{port}/dicom-web")
     made = dataclasses.replace(made, work=dataclasses.replace(made.work, attempts=1000, longest_pause_s=0.5))
     with running(Router(made, tmp_path / "home")) as router:

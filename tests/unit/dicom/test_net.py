@@ -31,8 +31,9 @@ from claimed_med.dicom import net, net_component
 from claimed_med.dicom.net_retrieve import SYNTAXES
 from claimed_med.dicom.net_tls import client_context, server_context
 from claimed_med.errors import ContractError, InputError
-from claimed_med.testing.orthanc import free_port, orthanc
+from claimed_med.testing.orthanc import orthanc
 from claimed_med.testing.phantoms import write_series
+from claimed_med.testing.servers import free_port
 
 STORED = np.random.default_rng(0).integers(0, 900, (4, 64, 64)).astype(np.uint16)
 PLANTED = "PLANTED"

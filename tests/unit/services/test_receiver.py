@@ -23,9 +23,9 @@ from claimed_med.errors import InputError
 from claimed_med.services import pdu
 from claimed_med.services.incoming import Store
 from claimed_med.services.receiver import Receiver, ReceiverSettings
-from claimed_med.testing.orthanc import free_port
 from claimed_med.testing.phantoms import write_series
 from claimed_med.testing.routing import wait_for
+from claimed_med.testing.servers import free_port
 
 STORED = np.random.default_rng(0).integers(0, 900, (4, 64, 64)).astype(np.uint16)
 MR = "1.2.840.10008.5.1.4.1.1.4"

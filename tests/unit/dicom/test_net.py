@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import gc
 import logging
+import socket
 import subprocess
 import threading
 import warnings
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import pytest
@@ -22,17 +23,20 @@ from pydicom.uid import (
     MRImageStorage,
     RLELossless,
 )
-from pynetdicom import AE, evt
+from pynetdicom import AE, build_context, evt
+from pynetdicom.association import Association
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as Find
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as Get
 
 from claimed_med.dicom import net, net_component
+from claimed_med.dicom.net_node import listener
 from claimed_med.dicom.net_retrieve import SYNTAXES
 from claimed_med.dicom.net_tls import client_context, server_context
 from claimed_med.errors import ContractError, InputError
 from claimed_med.testing.orthanc import orthanc
 from claimed_med.testing.phantoms import write_series
+from claimed_med.testing.routing import wait_for
 from claimed_med.testing.servers import free_port
 
 STORED = np.random.default_rng(0).integers(0, 900, (4, 64, 64)).astype(np.uint16)
@@ -383,6 +387,54 @@ def test_a_node_that_stays_silent_does_not_hold_us_for_long():
                 net.echo(net.Node(node.host, node.port, node.aet, timeout_s=0.5))
         finally:
             release.set()
+
+
+@pytest.mark.parametrize("words", [b"", b"\x02\x00\x00", b"\x02\x00\x00\x00\x10\x00half an answer"])
+def test_a_node_that_stops_in_the_middle_of_an_answer_does_not_hold_us_for_long(words):
+    told = []
+
+    def ask():
+        with pytest.raises(net.NoAssociationError) as error:
+            net.echo(net.Node("127.0.0.1", server.getsockname()[1], "PEER", timeout_s=0.5))
+        told.append(error.value.what)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        asking = threading.Thread(target=ask, daemon=True)
+        asking.start()
+        connection, _ = server.accept()
+        with connection:
+            connection.sendall(words)
+            asking.join(60)
+    assert told == ["the node ends the connection during the negotiation"]
+
+
+def test_a_node_that_stops_in_the_middle_of_a_call_does_not_hold_our_listener():
+    node, done = net.Node("127.0.0.1", 104, "PEER", timeout_s=0.5), threading.Event()
+
+    def listen():
+        with listener(node, ("127.0.0.1", 0), [build_context(Verification)], []) as port:
+            peer = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            peer.sendall(b"\x01\x00\x00")
+            wait_for(lambda: [one for one in threading.enumerate() if one.name.startswith("AcceptorThread")])
+        done.set()
+
+    with ExitStack() as stack:
+        threading.Thread(target=listen, daemon=True).start()
+        assert done.wait(60)
+
+
+def test_a_node_that_ends_the_association_before_we_have_said_a_word_is_told(monkeypatch):
+    echo = Association.send_c_echo
+
+    def late(association, *words):
+        ((server,),) = [one.active_associations for one in entity._servers]
+        server.abort()
+        wait_for(lambda: not association.is_established)
+        return echo(association, *words)
+
+    monkeypatch.setattr(Association, "send_c_echo", late)
+    with scp([]) as (node, entity), pytest.raises(net.NoAssociationError, match="ended the association"):
+        net.echo(node)
 
 
 # storage commitment on the same association

@@ -128,7 +128,9 @@ def mailbox(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("CLAIMED_MED_SMTP_CA", str(trusted))
     kept, port = Kept(), free_port()
     kept.mails = []
-    controller = Controller(kept, hostname="127.0.0.1", port=port, tls_context=context, require_starttls=True)
+    controller = Controller(
+        kept, hostname="127.0.0.1", port=port, tls_context=context, require_starttls=True, ready_timeout=60
+    )
     controller.start()
     yield f"smtp://localhost:{port}", kept.mails
     controller.stop()

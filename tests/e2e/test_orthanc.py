@@ -21,7 +21,7 @@ from claimed_med.errors import InputError
 from claimed_med.testing import orthanc, phantoms
 from claimed_med.testing.servers import free_port
 
-QUICK = Patience(attempts=3, first_s=0.1, longest_s=0.5, connect_s=5, read_s=20)
+QUICK = Patience(attempts=3, first_s=0.1, longest_s=0.5, connect_s=60, read_s=60)
 
 
 @pytest.fixture(scope="module")

@@ -48,7 +48,7 @@ def archive(orthanc_installed, tmp_path_factory):
     """An Orthanc with a native MR and a J2K CT study, that knows where we listen: (node, port, source files)."""
     folder, port = tmp_path_factory.mktemp("archive"), free_port()
     with orthanc(folder / "orthanc", modalities={"CLAIMED_MED": port}) as server:
-        node = net.Node.parse(f"{server.aet}@127.0.0.1:{server.dicom_port}", timeout_s=10)
+        node = net.Node.parse(f"{server.aet}@127.0.0.1:{server.dicom_port}", timeout_s=60)
         paths = write_series(folder / "mr", STORED, name="mr", modality="MR")
         paths += write_series(folder / "ct", STORED[:3], name="ct", syntax=JPEG2000Lossless)
         assert {one.outcome for one in net.send(node, paths)} == {"stored"}
@@ -210,7 +210,7 @@ def test_a_study_that_nobody_knows_is_an_error(archive, tmp_path):
 def test_orthanc_commits_to_what_it_has_and_to_nothing_else(archive):
     node, port, sources = archive
     wanted = [(one.SOPClassUID, one.SOPInstanceUID) for one in sources] + [(CTImageStorage, "1.2.3.4")]
-    answers = net.commit(node, wanted, listen=("127.0.0.1", port), timeout_s=20)
+    answers = net.commit(node, wanted, listen=("127.0.0.1", port), timeout_s=60)
     assert answers.pop("1.2.3.4") == "failed (0x0112)"
     assert set(answers.values()) == {"committed"}
     assert len(answers) == len(sources)
@@ -230,7 +230,7 @@ def test_dcmtk_gets_the_very_bytes_of_each_data_set(dcmtk_installed, tmp_path):
     with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
             node = net.Node("127.0.0.1", port, "DCMTK", timeout_s=30)
-            results = net.send(node, paths, attempts=6, pause_s=0.1)
+            results = net.send(node, paths, attempts=10, pause_s=0.1)
         finally:
             server.terminate()
     assert [one.outcome for one in results] == ["stored"] * 4
@@ -332,7 +332,7 @@ def test_a_server_gone_in_the_middle_loses_nothing_when_it_returns(tmp_path):
 
     def stop():
         nonlocal timer
-        gone.wait(10)
+        gone.wait(60)
         running.shutdown()
         timer = threading.Timer(0.5, again)
         timer.start()
@@ -340,7 +340,7 @@ def test_a_server_gone_in_the_middle_loses_nothing_when_it_returns(tmp_path):
     stopper = threading.Thread(target=stop)
     stopper.start()
     try:
-        results = net.send(net.Node("127.0.0.1", port, "PEER", timeout_s=30), paths, attempts=5, pause_s=0.3)
+        results = net.send(net.Node("127.0.0.1", port, "PEER", timeout_s=30), paths, attempts=9, pause_s=0.3)
     finally:
         stopper.join()
         timer.join()
@@ -454,7 +454,7 @@ def test_a_report_on_the_same_association_is_understood():
         return 0x0000, None
 
     with scp([StorageCommitmentPushModel], handlers=[(evt.EVT_N_ACTION, action)]) as (node, _):
-        answers = net.commit(node, [(CTImageStorage, f"1.2.3.{n}") for n in range(3)], timeout_s=5)
+        answers = net.commit(node, [(CTImageStorage, f"1.2.3.{n}") for n in range(3)], timeout_s=60)
     assert answers == {"1.2.3.0": "committed", "1.2.3.1": "failed (0x0110)", "1.2.3.2": "unanswered"}
 
 
@@ -578,7 +578,7 @@ def test_objects_travel_over_tls_with_both_certificates(certificates, tmp_path):
 def test_wrong_tls_gets_no_association(certificates, tls):
     box = Box()
     with tls_scp(certificates, box) as plain:
-        node = net.Node(plain.host, plain.port, plain.aet, tls=tls(certificates), timeout_s=3)
+        node = net.Node(plain.host, plain.port, plain.aet, tls=tls(certificates), timeout_s=30)
         with pytest.raises(net.NoAssociationError):
             net.echo(node)
 

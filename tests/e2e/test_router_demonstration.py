@@ -30,6 +30,7 @@ def rules_of_the_page(**places):
         "ARCHIVE@pacs.example:11112": "{node}",
         "https://research.example/dicom-web": "{url}",
         "quiet_s = 30": "quiet_s = 1",
+        "NumberOfSlices >= 10": "NumberOfSlices >= {n_slices}",
     }
     for old, new in changes.items():
         assert old in text
@@ -61,7 +62,8 @@ def test_a_study_from_a_scanner_ends_de_identified_and_with_results_in_the_archi
     monkeypatch.setenv("CLAIMED_MED_SECRET", "a secret of more than sixteen bytes")
     port, metrics_port, rules = free_port(), free_port(), tmp_path / "RULES.toml"
     node = f"{archive_server.aet}@127.0.0.1:{archive_server.dicom_port}"
-    rules.write_text(rules_of_the_page(port=port, metrics_port=metrics_port, node=node, url=research.url))
+    places = {"port": port, "metrics_port": metrics_port, "node": node, "url": research.url, "n_slices": len(study)}
+    rules.write_text(rules_of_the_page(**places))
     uid = str(dcmread(study[0], stop_before_pixels=True).StudyInstanceUID)
     with RouterProcess(rules, tmp_path / "home", tmp_path / "log") as router:
         wait_for(lambda: router.check() and scan(port, study))

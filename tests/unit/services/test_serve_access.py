@@ -93,6 +93,19 @@ def test_bodies_that_came_fill_the_memory_and_give_it_back(door, hurried):
     hurried.run(run())
 
 
+@pytest.mark.parametrize("parts", [0, 1])
+def test_who_goes_away_while_the_body_comes_is_no_error_of_the_server(door, tmp_path, parts):
+    async def run():
+        gone = Caller(*[_part(1, more=True)] * parts, {"type": "http.disconnect"})
+        await gone.ask(door, 60.0)
+        assert gone.sent == []
+        assert door.n_bytes == door.n_inside == 0
+
+    asyncio.run(run())
+    (line,) = (tmp_path / "audit.jsonl").read_text().splitlines()
+    assert (orjson.loads(line)["status"], orjson.loads(line)["error"]) == (499, "Cancelled")
+
+
 @pytest.mark.parametrize(("left", "size", "error"), [(-1.0, 1, Expired), (60.0, MOST + 1, TooLarge)])
 def test_a_body_that_is_late_or_large_is_refused(door, left, size, error):
     async def run():

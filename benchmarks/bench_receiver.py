@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydicom import dcmread
 
 from claimed_med.dicom import net
-from claimed_med.testing.orthanc import free_port, orthanc
+from claimed_med.testing.orthanc import orthanc
+from claimed_med.testing.servers import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

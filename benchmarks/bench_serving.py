@@ -135,7 +135,7 @@ def peers(seconds: float) -> list[dict[str, Any]]:
 
 def _beside_peers(name: str, size: int, network: str, seconds: float) -> list[dict[str, Any]]:
     from claimed_med.testing.models import decide
-    from claimed_med.testing.orthanc import free_port
+    from claimed_med.testing.servers import free_port
     from claimed_med.testing.serving import classifier, prepared, serving
 
     image, rows = prepared(0, size=size), []

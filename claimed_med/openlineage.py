@@ -35,7 +35,7 @@ FACETS = "https://openlineage.io/spec/facets/"
 PARENT, FILE = "OPENLINEAGE_PARENT_ID", "CLAIMED_MED_EVENTS"
 _TIMEOUT_S = 3.0
 _MOST_BYTES = 64 << 20
-_failed = threading.Event()
+_failed, _telling = threading.Event(), threading.Lock()
 
 
 @dataclass
@@ -215,8 +215,10 @@ def _post(line: str) -> None:
         with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310 - as above
             answer.read()
     except Exception as error:  # noqa: BLE001 - whatever a collector does, the run goes on
-        if not _failed.is_set():
+        with _telling:
+            is_first = not _failed.is_set()
             _failed.set()
+        if is_first:
             told = type(error).__name__
             print(f"openlineage: the collector took no event ({told}); events go to a file", file=sys.stderr)
         _append(line)

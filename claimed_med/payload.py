@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -9,7 +10,7 @@ import shutil
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ VOLUME = "volume.json"
 PARTIAL = ".partial-"
 _CHUNK = 1 << 20
 _FICLONE = 0x40049409
+_IN_THE_WAY = frozenset({errno.ENOTEMPTY, errno.EEXIST})
 
 
 def files_below(folder: Path) -> dict[str, Path]:
@@ -122,14 +124,20 @@ def replace_folder(target: Path) -> Iterator[Path]:
 
 
 def move_into_place(partial: Path, target: Path) -> None:
-    """Rename a finished folder to `target`, which is removed first when it is there."""
-    if target.is_dir():
-        old = target.parent / f"{PARTIAL}old-{target.name}-{_who()}"
-        target.rename(old)
-        partial.rename(target)
-        shutil.rmtree(old)
-    else:
-        partial.rename(target)
+    """Rename a finished folder to `target`; what is there is removed first, also what another writer puts there."""
+    old, is_done = target.parent / f"{PARTIAL}old-{target.name}-{_who()}", False
+    while not is_done:
+        if target.is_dir():
+            with suppress(FileNotFoundError):  # another writer has just taken it away
+                target.rename(old)
+        try:
+            partial.rename(target)
+            is_done = True
+        except OSError as error:
+            if error.errno not in _IN_THE_WAY:
+                raise
+        if old.is_dir():
+            shutil.rmtree(old)
 
 
 def write_atomic(path: Path, text: str) -> None:

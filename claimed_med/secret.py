@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import os
 import secrets
+import threading
 from pathlib import Path
 
 from claimed_med.errors import InputError
@@ -84,11 +85,11 @@ def _own() -> bytes:
     file = Path(base) / "claimed_med" / "secret"
     if not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_name(f"{file.name}-{os.getpid()}")
+        partial = file.with_name(f"{file.name}-{os.getpid()}-{threading.get_ident()}")
         partial.touch(mode=0o600)
         partial.write_text(secrets.token_hex(32))
         try:
-            os.link(partial, file)  # the first of two processes wins
+            os.link(partial, file)  # the first of two threads or processes wins
         except FileExistsError:
             pass
         finally:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from claimed_med.testing import dcmtk, orthanc, patient_words
+from claimed_med.testing.servers import free_port
 
 REQUIRED = os.environ.get("CLAIMED_MED_REQUIRE_DATA") == "1"
 _ROOT = Path(__file__).resolve().parent.parent
@@ -125,9 +126,11 @@ def mailbox(tmp_path_factory, monkeypatch):
     trusted = tmp_path_factory.mktemp("mail") / "ca.pem"
     authority.cert_pem.write_to_path(trusted)
     monkeypatch.setenv("CLAIMED_MED_SMTP_CA", str(trusted))
-    kept, port = Kept(), orthanc.free_port()
+    kept, port = Kept(), free_port()
     kept.mails = []
-    controller = Controller(kept, hostname="127.0.0.1", port=port, tls_context=context, require_starttls=True)
+    controller = Controller(
+        kept, hostname="127.0.0.1", port=port, tls_context=context, require_starttls=True, ready_timeout=60
+    )
     controller.start()
     yield f"smtp://localhost:{port}", kept.mails
     controller.stop()

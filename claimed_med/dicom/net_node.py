@@ -158,9 +158,15 @@ def client_entity(node: Node) -> AE:
     return entity
 
 
-def no_delay(event: Any) -> None:
-    """Send small packets at once: a command and its data set are two writes, and waiting costs 40 ms an object."""
-    event.assoc.dul.socket.socket.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+def prepare(event: Any) -> None:
+    """Prepare a fresh connection.
+
+    Small packets are sent at once: a command and its data set are two writes, and waiting costs 40 ms an object. A peer
+    that stops in the middle of a message is left: pynetdicom would wait for the rest, and we for pynetdicom.
+    """
+    connection = event.assoc.dul.socket.socket
+    connection.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+    connection.settimeout(event.assoc.dimse_timeout)
 
 
 @contextmanager
@@ -176,14 +182,17 @@ def association(
         roles: Role selection items.
 
     Raises:
-        NoAssociationError: It could not be made.
+        NoAssociationError: It could not be made, or the node has ended it before we say what we want.
     """
     with quiet():
         opened = _associate(node, contexts, handlers, roles)
         try:
             yield opened
-        except BaseException:
+        except BaseException as error:
+            is_lost = type(error) is RuntimeError and not opened.is_established  # so pynetdicom refuses to send
             opened.abort()
+            if is_lost:
+                raise lost("the exchange") from None
             raise
         if opened.is_established:
             opened.release()
@@ -193,7 +202,7 @@ def _associate(node: Node, contexts: Sequence[Any], handlers: Sequence[Any], rol
     connected: list[bool] = []
 
     def opened(event: Any) -> None:
-        no_delay(event)
+        prepare(event)
         connected.append(True)
 
     secure = None
@@ -300,7 +309,7 @@ def listener(
             listen,
             block=False,
             ssl_context=listener_context(node.tls),
-            evt_handlers=[(evt.EVT_CONN_OPEN, no_delay), *handlers],
+            evt_handlers=[(evt.EVT_CONN_OPEN, prepare), *handlers],
             contexts=list(contexts),
         )
     except OSError as error:

@@ -32,6 +32,7 @@ class Deadline:
         self.seconds = seconds
         self._end = time.monotonic() + seconds
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
 
     @property
@@ -55,24 +56,33 @@ class Deadline:
         if self._timer is not None:
             self._timer.cancel()
 
+    def _note(self, connection: socket.socket) -> None:
+        """A connection was made; when the time has passed meanwhile, it is cut off at once."""
+        with self._lock:
+            self._sockets.add(connection)
+        if self.is_over:
+            self._cut()
+
     def _cut(self) -> None:
-        for one in list(self._sockets):
+        with self._lock:
+            sockets = list(self._sockets)
+        for one in sockets:
             with contextlib.suppress(OSError):
                 socket.socket.shutdown(one, socket.SHUT_RDWR)  # of TLS too: what waits in a read is woken
 
     def _pools(self) -> dict[str, Any]:
         """urllib3's pools, whose connections are noted when they are made."""
-        sockets = self._sockets
+        note = self._note
 
         class Plain(HTTPConnection):
             def connect(self) -> None:
                 super().connect()
-                sockets.add(self.sock)
+                note(self.sock)
 
         class Secure(HTTPSConnection):
             def connect(self) -> None:
                 super().connect()
-                sockets.add(self.sock)
+                note(self.sock)
 
         class PlainPool(HTTPConnectionPool):
             ConnectionCls = Plain

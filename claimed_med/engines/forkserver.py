@@ -150,6 +150,8 @@ class _Server:
         child = os.fork()
         if child == 0:
             os._exit(self._task(order, progress))
+        with contextlib.suppress(OSError):
+            os.setpgid(child, child)  # so does the child; it has its group before anybody can want to kill that
         if progress >= 0:
             os.close(progress)
         self.tasks[child] = order["id"]

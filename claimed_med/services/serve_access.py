@@ -207,6 +207,7 @@ class Body:
             Expired: The deadline passed before the body was whole.
             TooLarge: More came than is taken.
             Busy: The bodies of others fill the memory.
+            Cancelled: The caller has gone before the body was whole, or before anybody came to read it.
         """
         if self._is_whole:
             return await self._receive()
@@ -215,6 +216,8 @@ class Body:
                 message = await self._receive()
         except TimeoutError:
             raise Expired(WHERE, "the body did not come in time", do="allow more time, or send less") from None
+        if message["type"] == "http.disconnect":
+            raise Cancelled(WHERE, "the caller has gone")
         size, most = len(message.get("body", b"")), self._door.options.max_upload
         self.n_taken += size
         if self.n_taken > most:

@@ -54,6 +54,7 @@ class Kubeflow:
     requests: list[tuple[str, str]] = field(default_factory=list)
     trouble: Iterator[int] = field(default_factory=lambda: iter(()))
     held: threading.Event = field(default_factory=threading.Event)
+    _threads: list[threading.Thread] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.held.set()
@@ -81,8 +82,15 @@ class Kubeflow:
         """Start a run; it is executed in a thread."""
         given.run_id, given.state = str(uuid.uuid4()), "PENDING"
         self.runs[given.run_id] = given
-        threading.Thread(target=self._execute, args=(given,), daemon=True).start()
+        self._threads.append(threading.Thread(target=self._execute, args=(given,), daemon=True))
+        self._threads[-1].start()
         return given
+
+    def end(self) -> None:
+        """Let every run come to its end: none goes on beside the test after this one."""
+        self.held.set()
+        for thread in self._threads:
+            thread.join()
 
     def _execute(self, run: Any) -> None:
         import kfp_server_api as api
@@ -143,6 +151,7 @@ def kubeflow(folder: Path) -> Iterator[Kubeflow]:
         server.shutdown()
         server.server_close()
         thread.join()
+        state.end()
 
 
 def _routes() -> list[tuple[re.Pattern[str], str, str, str, str]]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from claimed_med.testing.servers import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -78,7 +79,7 @@ def server(folder: Path) -> Iterator[Postgres]:
     if os.geteuid() == 0:
         shutil.chown(place, _USER)
         prefix = ["runuser", "-u", _USER, "--"]
-    port = _free_port()
+    port = free_port()
     options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={place} -c fsync=off"
     log, data = folder / "log", str(place / "data")
 
@@ -102,9 +103,3 @@ def server(folder: Path) -> Iterator[Postgres]:
                 stop()
     finally:
         shutil.rmtree(place, ignore_errors=True)
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])

@@ -116,8 +116,7 @@ class Running:
 
     def lines(self, kind: str = "") -> list[dict[str, Any]]:
         """The audit lines, of one kind."""
-        found = [json.loads(line) for line in self.audit.read_text().splitlines()]
-        return [one for one in found if kind in {"", one["kind"]}]
+        return [one for one in _lines(self.audit) if kind in {"", one["kind"]}]
 
     def stop(self, timeout_s: float = 120.0) -> int:
         """SIGTERM, and wait; the exit code."""
@@ -235,12 +234,16 @@ def _started(process: subprocess.Popen[bytes], audit: Path, output: Path) -> dic
     while time.monotonic() < end:
         if process.poll() is not None:
             raise EngineError("serving", "ended while it started", got=output.read_text()[-500:])
-        for line in audit.read_text().splitlines() if audit.is_file() else []:
-            told: dict[str, Any] = json.loads(line)
+        for told in _lines(audit) if audit.is_file() else []:
             if told["kind"] == "start":
                 return told
         time.sleep(_POLL_S)
     raise EngineError("serving", "does not start", got=f"nothing in {_READY_S:g} s")
+
+
+def _lines(audit: Path) -> list[dict[str, Any]]:
+    """What stands in a file, but for a line that is just being written."""
+    return [json.loads(line) for line in audit.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 
 def _wait_ready(running: Running) -> None:

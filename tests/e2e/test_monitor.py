@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 import urllib.error
 import urllib.request
 from email.message import Message as Mail
@@ -18,6 +17,7 @@ from claimed_med.prediction_log import Prediction, PredictionLog
 from claimed_med.services import monitor_cli
 from claimed_med.testing import browser, predictions
 from claimed_med.testing.predictions import Change
+from claimed_med.testing.routing import wait_for
 from claimed_med.testing.serving import watching
 
 MODEL = "0" * 64
@@ -59,12 +59,11 @@ pytestmark = pytest.mark.xdist_group("monitor")
 
 
 def drawn(driver):
-    for _ in range(300):
+    def all_of_them():
         charts = driver.find_elements("css selector", "[data-figure]")
-        if charts and all(one.find_elements("css selector", ".main-svg") for one in charts):
-            return charts
-        time.sleep(0.1)
-    raise AssertionError("the charts are not drawn")
+        return all(one.find_elements("css selector", ".main-svg") for one in charts) and charts
+
+    return wait_for(all_of_them)
 
 
 @pytest.mark.browser

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
-import threading
-import time
 from collections import Counter
 
 import numpy as np
@@ -14,13 +13,15 @@ from dicomweb_client import DICOMwebClient
 from pydicom import dcmread
 from pydicom.uid import RLELossless
 
-from claimed_med.dicom import codes, pm, sc, seg, sr, uid
+from claimed_med.dicom import codes, pm, sc, seg, sr, uid, web_retrieve
 from claimed_med.dicom.series import read_series
 from claimed_med.dicom.web import Archive, Credentials, Patience
+from claimed_med.dicom.web_multipart import Body
 from claimed_med.errors import InputError
 from claimed_med.testing import orthanc, phantoms
+from claimed_med.testing.servers import free_port
 
-QUICK = Patience(attempts=3, first_s=0.1, longest_s=0.5, connect_s=5, read_s=20)
+QUICK = Patience(attempts=3, first_s=0.1, longest_s=0.5, connect_s=60, read_s=60)
 
 
 @pytest.fixture(scope="module")
@@ -117,39 +118,49 @@ def test_one_object_that_orthanc_cannot_read_does_not_keep_the_others_out(archiv
     assert [results[f"1.2.3.{number}"] for number in (0, 1, 3, 4, 5)] == ["stored"] * 5
 
 
-def when(condition, then):
-    """Do something as soon as a condition holds, from another thread."""
+def kill_while_sending(monkeypatch, server, n_requests):
+    """Kill a server when the first bytes of that request are on their way to it."""
+    whole, bodies = Body.__iter__, itertools.count(1)
 
-    def wait():
-        end = time.monotonic() + 20
-        while not condition() and time.monotonic() < end:
-            time.sleep(0.001)
-        then()
+    def broken(body):
+        number = next(bodies)
+        for chunk in whole(body):
+            yield chunk
+            if number == n_requests:
+                os.kill(server.pid, signal.SIGKILL)
 
-    thread = threading.Thread(target=wait)
-    thread.start()
-    return thread
+    monkeypatch.setattr(Body, "__iter__", broken)
+
+
+def kill_while_receiving(monkeypatch, server, n_objects):
+    """Kill a server when so many objects have come from it."""
+    keep, kept = web_retrieve._Retrieval._keep, itertools.count(1)
+
+    def broken(retrieval, part):
+        keep(retrieval, part)
+        if next(kept) == n_objects:
+            os.kill(server.pid, signal.SIGKILL)
+
+    monkeypatch.setattr(web_retrieve._Retrieval, "_keep", broken)
 
 
 def many(folder, n_files):
-    """Larger files, so that a server can be killed between the first and the last."""
+    """Larger files: more than what is on the way to us when their server is killed."""
     phantoms.write_series(folder, np.random.default_rng(1).integers(0, 999, (n_files, 400, 400)).astype(np.int16))
     return sorted(folder.iterdir())
 
 
-def test_a_killed_server_is_a_clear_error_and_store_and_fetch_go_on_when_it_is_back(orthanc_installed, tmp_path):
+def test_a_killed_server_is_a_clear_error_and_store_and_fetch_go_on_when_it_is_back(
+    orthanc_installed, tmp_path, monkeypatch
+):
     files = many(tmp_path / "many", 60)
-    study, home, out, port = study_of(files[0]), tmp_path / "home", tmp_path / "out", orthanc.free_port()
+    study, home, out, port = study_of(files[0]), tmp_path / "home", tmp_path / "out", free_port()
     patience = Patience(attempts=2, first_s=0.05, longest_s=0.1)
     archive = Archive(f"http://127.0.0.1:{port}/dicom-web", Credentials(), patience=patience, n_connections=2)
     with orthanc.orthanc(home, dicom=False, port=port) as server:
-        stored = home / "storage"
-        killer = when(
-            lambda: sum(one.stat().st_size > 1e5 for one in stored.glob("*/*/*")) > 10,
-            lambda: os.kill(server.pid, signal.SIGKILL),
-        )
+        kill_while_sending(monkeypatch, server, 4)
         first = archive.store(files, batch_size=5)
-        killer.join()
+    monkeypatch.undo()
     failed = [one for one in first if one.status == "failed"]
     assert 0 < len(failed) < len(files)
     assert all("does not answer" in one.reason for one in failed)
@@ -157,10 +168,10 @@ def test_a_killed_server_is_a_clear_error_and_store_and_fetch_go_on_when_it_is_b
         second = archive.store(files, batch_size=5)
         assert statuses(second)["failed"] == 0
         assert statuses(second)["already stored"] >= statuses(first)["stored"]
-        killer = when(lambda: len(list(out.glob("[0-9]*.dcm"))) > 10, lambda: os.kill(server.pid, signal.SIGKILL))
+        kill_while_receiving(monkeypatch, server, 11)
         with pytest.raises(InputError, match="does not answer"):
             archive.retrieve(study, out)
-        killer.join()
+    monkeypatch.undo()
     n_before = len(list(out.glob("*.dcm")))
     assert 10 < n_before < len(files)
     with orthanc.orthanc(home, dicom=False, port=port):

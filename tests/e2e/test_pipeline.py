@@ -91,9 +91,7 @@ def test_kill_9_leaves_no_child_and_the_next_run_finishes_without_doing_anything
     process = subprocess.Popen(
         command(studies, out), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    deadline = time.monotonic() + 120
-    while not list(out.glob("check-quality/checked/lineage.json")) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_for(lambda: list(out.glob("check-quality/checked/lineage.json")))
     family = descendants(process.pid)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -121,9 +119,7 @@ def test_ctrl_c_stops_the_run_and_leaves_no_child(studies, tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 60
-    while len(descendants(process.pid)) < 2 and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_for(lambda: len(descendants(process.pid)) >= 2)
     family = descendants(process.pid)
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=300)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 import threading
@@ -13,8 +14,8 @@ import pytest
 from pydicom import dcmread
 
 from claimed_med.dicom import net
-from claimed_med.testing.orthanc import free_port
 from claimed_med.testing.phantoms import write_series
+from claimed_med.testing.servers import free_port
 
 
 class Killed:
@@ -80,9 +81,19 @@ def run(tmp_path, n_senders, n_each, n_kills):
     node = net.Node("127.0.0.1", server.port, "CLAIMED_MED", timeout_s=30)
     killer = threading.Thread(target=killing, args=(server, n_kills, n_senders * n_each, done))
     killer.start()
+
+    def send(paths):
+        sent = itertools.count(1)
+
+        def keep_the_last(_):
+            if next(sent) == n_each - 1:  # so that every kill is in the middle, however late the killer is
+                killer.join()
+
+        return net.send(node, paths, attempts=10, pause_s=0.2, each=keep_the_last)
+
     try:
         with ThreadPoolExecutor(n_senders) as senders:
-            results = list(senders.map(lambda paths: net.send(node, paths, attempts=10, pause_s=0.2), sources))
+            results = list(senders.map(send, sources))
     finally:
         done.set()
         killer.join()

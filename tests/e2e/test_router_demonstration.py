@@ -16,6 +16,7 @@ from pydicom import dcmread
 from claimed_med.dicom.web import Archive
 from claimed_med.testing import orthanc, phantoms
 from claimed_med.testing.routing import RouterProcess, wait_for
+from claimed_med.testing.servers import free_port
 
 PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "routing.md"
 
@@ -29,6 +30,7 @@ def rules_of_the_page(**places):
         "ARCHIVE@pacs.example:11112": "{node}",
         "https://research.example/dicom-web": "{url}",
         "quiet_s = 30": "quiet_s = 1",
+        "NumberOfSlices >= 10": "NumberOfSlices >= {n_slices}",
     }
     for old, new in changes.items():
         assert old in text
@@ -58,9 +60,10 @@ def test_a_study_from_a_scanner_ends_de_identified_and_with_results_in_the_archi
     archive_server, research, scan, study, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("CLAIMED_MED_SECRET", "a secret of more than sixteen bytes")
-    port, metrics_port, rules = orthanc.free_port(), orthanc.free_port(), tmp_path / "RULES.toml"
+    port, metrics_port, rules = free_port(), free_port(), tmp_path / "RULES.toml"
     node = f"{archive_server.aet}@127.0.0.1:{archive_server.dicom_port}"
-    rules.write_text(rules_of_the_page(port=port, metrics_port=metrics_port, node=node, url=research.url))
+    places = {"port": port, "metrics_port": metrics_port, "node": node, "url": research.url, "n_slices": len(study)}
+    rules.write_text(rules_of_the_page(**places))
     uid = str(dcmread(study[0], stop_before_pixels=True).StudyInstanceUID)
     with RouterProcess(rules, tmp_path / "home", tmp_path / "log") as router:
         wait_for(lambda: router.check() and scan(port, study))
@@ -111,7 +114,7 @@ def test_a_pipeline_finds_in_the_archive_what_was_forwarded_and_stores_its_resul
     values = phantoms.chest_values((16, 80, 96))
     study = phantoms.write_series(tmp_path / "sent", values, name="report into the PACS")
     uid = str(dcmread(study[0], stop_before_pixels=True).StudyInstanceUID)
-    port, rules = orthanc.free_port(), tmp_path / "RULES.toml"
+    port, rules = free_port(), tmp_path / "RULES.toml"
     node = f"{archive_server.aet}@127.0.0.1:{archive_server.dicom_port}"
     rules.write_text(RULES.format(port=port, node=node, url=archive_server.dicomweb_url, n_slices=len(study)))
     with RouterProcess(rules, tmp_path / "home", tmp_path / "log") as router:

@@ -20,6 +20,7 @@ from claimed_med.dicom.web import Archive
 from claimed_med.services.router import STATE
 from claimed_med.testing import orthanc, phantoms
 from claimed_med.testing.routing import RouterProcess, Wire, data_set, wait_for
+from claimed_med.testing.servers import free_port
 
 PART = b"Content-Type: application/dicom\r\n\r\n"  # stands before every object in a STOW-RS request
 RULES = """
@@ -121,7 +122,7 @@ def run_and_kill(tmp_path, n_studies, n_objects, n_kills, *, web=True):
     studies = make(tmp_path / "sent", n_studies, n_objects)
     n_worked = -(-n_studies // 5)
     n_expected = n_studies * n_objects + n_worked * n_objects
-    port, rules = orthanc.free_port(), tmp_path / "RULES.toml"
+    port, rules = free_port(), tmp_path / "RULES.toml"
     sender = Sender(port)
     with (
         orthanc.orthanc(tmp_path / "archive", dicom=not web) as server,

@@ -8,7 +8,6 @@ import shutil
 import socket
 import ssl
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -133,11 +132,7 @@ def _request(images, name="model"):
 
 def _line(server, name):
     """The audit line of a request: written after the answer is sent."""
-    end = time.monotonic() + 60
-    while not (found := [one for one in server.lines("request") if one["request_id"] == name]):
-        assert time.monotonic() < end
-        time.sleep(0.02)
-    return found[0]
+    return wait_for(lambda: [one for one in server.lines("request") if one["request_id"] == name])[0]
 
 
 def _recorded(server, line):
@@ -419,9 +414,7 @@ def test_load_beyond_capacity_is_answered_and_a_stop_loses_nothing(model, tmp_pa
         threads = [threading.Thread(target=ask) for _ in range(16)]
         for one in threads:
             one.start()
-        end = time.monotonic() + 120
-        while not {200, 429} <= set(statuses) and time.monotonic() < end:
-            time.sleep(0.1)
+        wait_for(lambda: {200, 429} <= set(statuses))
         code = running.stop()  # in the middle of it
         for one in threads:
             one.join()
@@ -685,7 +678,7 @@ def _predict_as(running, name, folder):
 
 def _answers(port, credentials):
     try:
-        _stub(port, credentials).ModelInfer(_request(prepared(0)), timeout=15)
+        _stub(port, credentials).ModelInfer(_request(prepared(0)), timeout=120)
     except grpc.RpcError:
         return False
     return True

@@ -26,9 +26,11 @@ from claimed_med.prediction_log import PredictionLog
 from claimed_med.testing import xrays
 from claimed_med.testing.models import decide
 from claimed_med.testing.routing import wait_for
+from claimed_med.testing.servers import free_port
 from claimed_med.testing.serving import classifier, prepared, serving
 
-NAMED = "0f8fad5b-d9cb-469f-a165-70867728950e"  # a request, by a UUID
+# requests, by UUIDs
+NAMED, OTHER = "0f8fad5b-d9cb-469f-a165-70867728950e", "7c9e6679-7425-40de-944b-e07fc1f90ae7"
 LIMITS = ("--max-upload-mib", "128", "--max-megavoxels", "40", "--deadline-s", "60")
 
 
@@ -79,7 +81,7 @@ def strange():
     for one in every:
         one.daemon_threads = True
         threading.Thread(target=one.serve_forever, daemon=True).start()
-    silent, closed = socket.create_server(("127.0.0.1", 0)), socket.create_server(("127.0.0.1", 0))
+    silent = socket.create_server(("127.0.0.1", 0))
     ports = {
         "garbage": garbage.server_port,
         "redirecting": redirecting.server_port,
@@ -87,10 +89,9 @@ def strange():
         "endless": endless.server_port,
         "dripping": dripping.server_port,
         "silent": silent.getsockname()[1],
-        "down": closed.getsockname()[1],
+        "down": free_port(),
     }
-    closed.close()
-    yield ports, asked
+    yield ports, asked, silent
     for one in every:
         one.shutdown()
         one.server_close()
@@ -129,7 +130,7 @@ def _serves(server):
 
 @pytest.mark.parametrize("fault", ["down", "garbage", "redirecting"])
 def test_an_archive_that_fails_is_a_bad_gateway(fault, server, strange):
-    ports, asked = strange
+    ports, asked, _ = strange
     response = _fetch(server, ports[fault])
     assert response.status_code == 502, response.text
     assert str(ports[fault]) not in response.text
@@ -216,17 +217,24 @@ def test_a_stream_without_end_is_cut_off(server):
     assert _serves(server)
 
 
-def test_a_caller_that_goes_away_is_forgotten(server, strange):
+@pytest.mark.parametrize(("name", "is_at_work"), [(NAMED, True), (OTHER, False)])
+def test_a_caller_that_goes_away_is_forgotten(server, strange, name, is_at_work):
+    silent = strange[2]
+    silent.settimeout(0)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            silent.accept()[0].close()  # of the tests before
     body = json.dumps({"url": f"http://127.0.0.1:{strange[0]['silent']}/studies/1.2"}).encode()
-    with socket.create_connection(("127.0.0.1", server.http_port), timeout=30) as connection:
+    with contextlib.ExitStack() as held:
+        connection = held.enter_context(socket.create_connection(("127.0.0.1", server.http_port), timeout=30))
         head = "POST /v1/models/model:predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-        head += f"X-Request-Id: {NAMED}\r\nContent-Length: {len(body)}\r\n\r\n"
+        head += f"X-Request-Id: {name}\r\nContent-Length: {len(body)}\r\n\r\n"
         connection.sendall(head.encode() + body)
-        time.sleep(0.5)
-    end = time.monotonic() + 60
-    while not (found := [one for one in server.lines("request") if one["request_id"] == NAMED]):
-        assert time.monotonic() < end
-        time.sleep(0.1)
+        if is_at_work:
+            silent.settimeout(120)
+            held.enter_context(silent.accept()[0])  # the server asks the archive
+        connection.close()
+        found = wait_for(lambda: [one for one in server.lines("request") if one["request_id"] == name])
     assert found[0]["status"] == 499
     assert _serves(server)
 

@@ -14,8 +14,8 @@ from claimed_med.cli import main
 from claimed_med.dicom import net_node
 from claimed_med.services.incoming import Store
 from claimed_med.services.receiver import Receiver, ReceiverSettings
-from claimed_med.testing.orthanc import free_port
 from claimed_med.testing.phantoms import write_series
+from claimed_med.testing.servers import free_port
 
 STORED = np.random.default_rng(0).integers(0, 900, (3, 32, 32)).astype(np.uint16)
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import jsonschema
@@ -22,6 +23,7 @@ def events(tmp_path, monkeypatch):
     path = tmp_path / "events.jsonl"
     monkeypatch.setenv("CLAIMED_MED_EVENTS", str(path))
     monkeypatch.setattr(openlineage, "_failed", threading.Event())
+    monkeypatch.setattr(openlineage, "_TIMEOUT_S", 60.0)  # the collector runs in this process
     return lambda: [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
@@ -113,6 +115,26 @@ def test_a_collector_that_does_not_work_fails_no_run(parts, table, tmp_path, eve
     assert told.count("openlineage: the collector took no event") == 1
     assert "127.0.0.1" not in told
     assert sorted(one["eventType"] for one in events()) == ["COMPLETE", "START"]
+
+
+def test_events_that_fail_at_once_are_told_once(events, monkeypatch, capsys):
+    class Busy(threading.Event):
+        """Is asked by both before one of them can go on."""
+
+        def is_set(self):
+            found = super().is_set()
+            time.sleep(0.2)
+            return found
+
+    monkeypatch.setattr(openlineage, "_failed", Busy())
+    monkeypatch.setenv("OPENLINEAGE_URL", "nonsense")
+    senders = [threading.Thread(target=openlineage._post, args=("{}",)) for _ in range(2)]
+    for one in senders:
+        one.start()
+    for one in senders:
+        one.join()
+    assert capsys.readouterr().err.count("the collector took no event") == 1
+    assert events() == [{}, {}]
 
 
 def test_a_file_that_cannot_be_written_fails_no_run(parts, table, tmp_path, events, monkeypatch):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from claimed_med import payload
@@ -48,3 +50,24 @@ def test_working_files_are_no_payload(tmp_path):
     (tmp_path / ".partial-1").mkdir()
     (tmp_path / ".partial-1" / "x").write_text("x")
     assert payload.files_below(tmp_path) == {}
+
+
+def test_two_writers_of_one_folder_are_both_done_whoever_comes_first(tmp_path, monkeypatch):
+    """Each sees what was there before the other moved: nothing, or the same old folder."""
+    rename, target = Path.rename, tmp_path / "out"
+
+    def finished(name):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+        return tmp_path / name
+
+    def overtaken(path, place):
+        monkeypatch.setattr(Path, "rename", rename)
+        payload.move_into_place(finished("other"), target)
+        return rename(path, place)
+
+    for name in ("first", "second"):  # nothing is there, then a folder is
+        monkeypatch.setattr(Path, "rename", overtaken)
+        payload.move_into_place(finished(name), target)
+        assert (target / "file").read_text() == name
+        assert list(tmp_path.iterdir()) == [target]

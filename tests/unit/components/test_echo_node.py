@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 import claimed_med as cm
-from claimed_med.testing.orthanc import free_port
+from claimed_med.testing.servers import free_port
 
 
 def test_a_node_that_answers_and_one_that_does_not_are_both_results(archive_server):

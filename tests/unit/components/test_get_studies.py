@@ -5,8 +5,9 @@ import pytest
 from pydicom import dcmread
 
 import claimed_med as cm
-from claimed_med.testing.orthanc import free_port, orthanc
+from claimed_med.testing.orthanc import orthanc
 from claimed_med.testing.phantoms import write_series
+from claimed_med.testing.servers import free_port
 
 STORED = np.random.default_rng(0).integers(0, 900, (3, 32, 32)).astype(np.uint16)
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 import claimed_med as cm
-from claimed_med.testing.orthanc import free_port
+from claimed_med.testing.servers import free_port
 
 
 def test_an_archive_that_is_not_there_fails_every_object_with_a_reason(example):

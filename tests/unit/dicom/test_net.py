@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gc
 import logging
+import socket
 import subprocess
 import threading
 import time
 import warnings
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import pytest
@@ -23,17 +24,21 @@ from pydicom.uid import (
     MRImageStorage,
     RLELossless,
 )
-from pynetdicom import AE, evt
+from pynetdicom import AE, build_context, evt
+from pynetdicom.association import Association
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as Find
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as Get
 
 from claimed_med.dicom import net, net_commit, net_component
+from claimed_med.dicom.net_node import listener
 from claimed_med.dicom.net_retrieve import SYNTAXES
 from claimed_med.dicom.net_tls import client_context, server_context
 from claimed_med.errors import ContractError, InputError
-from claimed_med.testing.orthanc import free_port, orthanc
+from claimed_med.testing.orthanc import orthanc
 from claimed_med.testing.phantoms import write_series
+from claimed_med.testing.routing import wait_for
+from claimed_med.testing.servers import free_port
 
 STORED = np.random.default_rng(0).integers(0, 900, (4, 64, 64)).astype(np.uint16)
 PLANTED = "PLANTED"
@@ -44,7 +49,7 @@ def archive(orthanc_installed, tmp_path_factory):
     """An Orthanc with a native MR and a J2K CT study, that knows where we listen: (node, port, source files)."""
     folder, port = tmp_path_factory.mktemp("archive"), free_port()
     with orthanc(folder / "orthanc", modalities={"CLAIMED_MED": port}) as server:
-        node = net.Node.parse(f"{server.aet}@127.0.0.1:{server.dicom_port}", timeout_s=10)
+        node = net.Node.parse(f"{server.aet}@127.0.0.1:{server.dicom_port}", timeout_s=60)
         paths = write_series(folder / "mr", STORED, name="mr", modality="MR")
         paths += write_series(folder / "ct", STORED[:3], name="ct", syntax=JPEG2000Lossless)
         assert {one.outcome for one in net.send(node, paths)} == {"stored"}
@@ -206,7 +211,7 @@ def test_a_study_that_nobody_knows_is_an_error(archive, tmp_path):
 def test_orthanc_commits_to_what_it_has_and_to_nothing_else(archive):
     node, port, sources = archive
     wanted = [(one.SOPClassUID, one.SOPInstanceUID) for one in sources] + [(CTImageStorage, "1.2.3.4")]
-    answers = net.commit(node, wanted, listen=("127.0.0.1", port), timeout_s=20)
+    answers = net.commit(node, wanted, listen=("127.0.0.1", port), timeout_s=60)
     assert answers.pop("1.2.3.4") == "failed (0x0112)"
     assert set(answers.values()) == {"committed"}
     assert len(answers) == len(sources)
@@ -226,7 +231,7 @@ def test_dcmtk_gets_the_very_bytes_of_each_data_set(dcmtk_installed, tmp_path):
     with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
             node = net.Node("127.0.0.1", port, "DCMTK", timeout_s=30)
-            results = net.send(node, paths, attempts=6, pause_s=0.1)
+            results = net.send(node, paths, attempts=10, pause_s=0.1)
         finally:
             server.terminate()
     assert [one.outcome for one in results] == ["stored"] * 4
@@ -328,7 +333,7 @@ def test_a_server_gone_in_the_middle_loses_nothing_when_it_returns(tmp_path):
 
     def stop():
         nonlocal timer
-        gone.wait(10)
+        gone.wait(60)
         running.shutdown()
         timer = threading.Timer(0.5, again)
         timer.start()
@@ -336,7 +341,7 @@ def test_a_server_gone_in_the_middle_loses_nothing_when_it_returns(tmp_path):
     stopper = threading.Thread(target=stop)
     stopper.start()
     try:
-        results = net.send(net.Node("127.0.0.1", port, "PEER", timeout_s=30), paths, attempts=5, pause_s=0.3)
+        results = net.send(net.Node("127.0.0.1", port, "PEER", timeout_s=30), paths, attempts=9, pause_s=0.3)
     finally:
         stopper.join()
         timer.join()
@@ -385,6 +390,54 @@ def test_a_node_that_stays_silent_does_not_hold_us_for_long():
             release.set()
 
 
+@pytest.mark.parametrize("words", [b"", b"\x02\x00\x00", b"\x02\x00\x00\x00\x10\x00half an answer"])
+def test_a_node_that_stops_in_the_middle_of_an_answer_does_not_hold_us_for_long(words):
+    told = []
+
+    def ask():
+        with pytest.raises(net.NoAssociationError) as error:
+            net.echo(net.Node("127.0.0.1", server.getsockname()[1], "PEER", timeout_s=0.5))
+        told.append(error.value.what)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        asking = threading.Thread(target=ask, daemon=True)
+        asking.start()
+        connection, _ = server.accept()
+        with connection:
+            connection.sendall(words)
+            asking.join(60)
+    assert told == ["the node ends the connection during the negotiation"]
+
+
+def test_a_node_that_stops_in_the_middle_of_a_call_does_not_hold_our_listener():
+    node, done = net.Node("127.0.0.1", 104, "PEER", timeout_s=0.5), threading.Event()
+
+    def listen():
+        with listener(node, ("127.0.0.1", 0), [build_context(Verification)], []) as port:
+            peer = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            peer.sendall(b"\x01\x00\x00")
+            wait_for(lambda: [one for one in threading.enumerate() if one.name.startswith("AcceptorThread")])
+        done.set()
+
+    with ExitStack() as stack:
+        threading.Thread(target=listen, daemon=True).start()
+        assert done.wait(60)
+
+
+def test_a_node_that_ends_the_association_before_we_have_said_a_word_is_told(monkeypatch):
+    echo = Association.send_c_echo
+
+    def late(association, *words):
+        ((server,),) = [one.active_associations for one in entity._servers]
+        server.abort()
+        wait_for(lambda: not association.is_established)
+        return echo(association, *words)
+
+    monkeypatch.setattr(Association, "send_c_echo", late)
+    with scp([]) as (node, entity), pytest.raises(net.NoAssociationError, match="ended the association"):
+        net.echo(node)
+
+
 # storage commitment on the same association
 
 
@@ -402,7 +455,7 @@ def test_a_report_on_the_same_association_is_understood():
         return 0x0000, None
 
     with scp([StorageCommitmentPushModel], handlers=[(evt.EVT_N_ACTION, action)]) as (node, _):
-        answers = net.commit(node, [(CTImageStorage, f"1.2.3.{n}") for n in range(3)], timeout_s=5)
+        answers = net.commit(node, [(CTImageStorage, f"1.2.3.{n}") for n in range(3)], timeout_s=60)
     assert answers == {"1.2.3.0": "committed", "1.2.3.1": "failed (0x0110)", "1.2.3.2": "unanswered"}
 
 
@@ -550,7 +603,7 @@ def test_objects_travel_over_tls_with_both_certificates(certificates, tmp_path):
 def test_wrong_tls_gets_no_association(certificates, tls):
     box = Box()
     with tls_scp(certificates, box) as plain:
-        node = net.Node(plain.host, plain.port, plain.aet, tls=tls(certificates), timeout_s=3)
+        node = net.Node(plain.host, plain.port, plain.aet, tls=tls(certificates), timeout_s=30)
         with pytest.raises(net.NoAssociationError):
             net.echo(node)
 

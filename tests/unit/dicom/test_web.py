@@ -22,7 +22,7 @@ from claimed_med.dicom.web_search import is_uid
 from claimed_med.errors import ContractError, InputError, OutputError
 from claimed_med.testing import phantoms
 
-QUICK = Patience(attempts=3, first_s=0.01, longest_s=0.05, connect_s=2, read_s=2)
+QUICK = Patience(attempts=3, first_s=0.01, longest_s=0.05, connect_s=60, read_s=60)
 PLANTED = ("PLANTED", "PatientName", "ZEBEDEE")
 
 

@@ -8,10 +8,14 @@ import ssl
 import threading
 
 import pytest
+import requests
 import trustme
+from urllib3.connection import HTTPConnection
+from urllib3.exceptions import HTTPError
 
 from claimed_med.dicom.web import Archive, Patience
 from claimed_med.dicom.web_auth import Credentials
+from claimed_med.dicom.web_deadline import Deadline
 from claimed_med.dicom.web_transport import TooMuch
 from claimed_med.errors import InputError
 
@@ -78,3 +82,21 @@ def test_a_flood_ends_with_the_bytes(server, tmp_path):
     with Archive(url, patience=patience) as archive, pytest.raises(TooMuch, match="8 MiB"):
         archive.retrieve("1.2.3", tmp_path / "out")
     assert sum(one.stat().st_size for one in (tmp_path / "out").iterdir()) == 0
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.3])
+def test_a_connection_that_is_made_when_the_time_is_over_is_cut_off(seconds, server, monkeypatch):
+    """It is known too late for the cut: this thread was not given the processor while it was made."""
+    deadline = Deadline(seconds)
+    deadline.watch(requests.Session())
+    connect = HTTPConnection.connect
+
+    def late(connection):
+        connect(connection)
+        deadline._timer.join()
+
+    monkeypatch.setattr(HTTPConnection, "connect", late)
+    pool = deadline._pools()["http"]("127.0.0.1", int(server(HEAD + b"\r\n", b"X", 0.02).rpartition(":")[2]))
+    with pytest.raises(HTTPError):
+        pool.urlopen("GET", "/", retries=False, preload_content=False).read(1000)
+    pool.close()

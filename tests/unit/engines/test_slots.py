@@ -12,7 +12,7 @@ def test_a_task_of_two_threads_waits_for_both_cores():
     def small():
         with slots.taken(1):
             entered.set()
-            leave.wait(5)
+            leave.wait(60)
             order.append("small")
 
     def large():
@@ -21,14 +21,14 @@ def test_a_task_of_two_threads_waits_for_both_cores():
 
     first = threading.Thread(target=small)
     first.start()
-    entered.wait(5)
+    entered.wait(60)
     second = threading.Thread(target=large)
     second.start()
     second.join(0.1)
     assert order == []
     leave.set()
     for one in (first, second):
-        one.join(5)
+        one.join(60)
     assert order == ["small", "large"]
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import socket
 import struct
 from contextlib import contextmanager
@@ -82,7 +83,7 @@ class Raw:
     data_set = staticmethod(data_set)
 
     def __init__(self, port):
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=20)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=60)
 
     def __enter__(self):
         return self
@@ -137,6 +138,27 @@ class Raw:
 def raw():
     """The class of a client that says whatever it is told to, with makers of messages."""
     return Raw
+
+
+class _Hurried(asyncio.SelectorEventLoop):
+    """A loop whose clock can be put forward, so that no test waits for a time, or is too slow for one."""
+
+    _skipped_s = 0.0
+
+    def time(self):
+        return super().time() + self._skipped_s
+
+    def skip(self, seconds):
+        """Let so much time have passed; from any thread."""
+        self._skipped_s += seconds
+        self.call_soon_threadsafe(lambda: None)  # to look at the clock
+
+
+@pytest.fixture
+def hurried():
+    """A runner of coroutines whose loop can `skip(seconds)`."""
+    with asyncio.Runner(loop_factory=_Hurried) as runner:
+        yield runner
 
 
 def _files(folder):

@@ -9,7 +9,6 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
 from pathlib import Path
 
@@ -23,16 +22,16 @@ from claimed_med.errors import InputError
 from claimed_med.services import pdu
 from claimed_med.services.incoming import Store
 from claimed_med.services.receiver import Receiver, ReceiverSettings
-from claimed_med.testing.orthanc import free_port
 from claimed_med.testing.phantoms import write_series
 from claimed_med.testing.routing import wait_for
+from claimed_med.testing.servers import free_port
 
 STORED = np.random.default_rng(0).integers(0, 900, (4, 64, 64)).astype(np.uint16)
 MR = "1.2.840.10008.5.1.4.1.1.4"
 
 
 def node_of(receiver, **more):
-    return net.Node("127.0.0.1", receiver.port, receiver.settings.aet, timeout_s=20, **more)
+    return net.Node("127.0.0.1", receiver.port, receiver.settings.aet, timeout_s=60, **more)
 
 
 def body_of(path):
@@ -130,7 +129,7 @@ def test_it_commits_to_what_it_has_and_to_nothing_else(receiving, tmp_path):
         node = node_of(receiver)
         sent = net.send(node, paths[:3])
         wanted = [(one.sop_class_uid, one.sop_uid) for one in sent] + [(MR, "1.2.3.4.5")]
-        answers = net.commit(node, wanted, timeout_s=20)
+        answers = net.commit(node, wanted, timeout_s=60)
     assert answers.pop("1.2.3.4.5") == "failed (0x0112)"
     assert answers == {one.sop_uid: "committed" for one in sent}
 
@@ -172,7 +171,7 @@ def test_logs_and_metrics_hold_no_word_of_the_header(receiving, raw, tmp_path, c
             peer.store(raw.command(MR, "PLANTED"), raw.data_set(MR, "1.2.3.5"))
 
         def figures():
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
                 return answer.read().decode()
 
         wait_for(lambda: 'status="0xC000"' in figures())  # counted after the answer
@@ -220,7 +219,7 @@ def test_an_object_on_its_way_arrives_before_the_end(receiving, raw, tmp_path, f
         command, content = raw.command(MR, "1.2.3.4"), raw.data_set(MR, "1.2.3.4", pixels=bytes(50000))
         words = pdu.message(1, command, content, 16384)
         busy.say(words[:30000])
-        _until(lambda: list((tmp_path / "in").glob(".partial-*")))
+        wait_for(lambda: list((tmp_path / "in").glob(".partial-*")))
         stopper = threading.Thread(target=receiver.stop, args=(30,))
         stopper.start()
         assert idle.pdu()[0] in {pdu.ABORT, 0}
@@ -244,10 +243,3 @@ def test_the_program_ends_cleanly_on_sigterm(raw, tmp_path):
     assert server.returncode == 0
     assert "stopped" in log
     assert "Traceback" not in log
-
-
-def _until(condition):
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)

@@ -56,15 +56,16 @@ def _part(size, *, more):
     return {"type": "http.request", "body": bytes(size), "more_body": more}
 
 
-def test_idle_bodies_keep_nobody_out_and_are_cut_off_by_the_deadline(door):
+def test_idle_bodies_keep_nobody_out_and_are_cut_off_by_the_deadline(door, hurried):
     async def run():
         idle = [Caller(_part(1, more=True)) for _ in range(BODIES + 1)]
-        tasks = [asyncio.create_task(one.ask(door, 1.0)) for one in idle]
+        tasks = [asyncio.create_task(one.ask(door, 60.0)) for one in idle]
         await asyncio.gather(*(one.stalled.wait() for one in idle))
         assert door.n_bytes == len(idle)
         honest = Caller(_part(MOST, more=False))
         await honest.ask(door, 60.0)
         assert honest.sent[0]["status"] == 200
+        asyncio.get_running_loop().skip(61.0)
         await asyncio.wait_for(asyncio.gather(*tasks), 60)
         for one in idle:
             assert one.sent[0]["status"] == 504
@@ -72,23 +73,37 @@ def test_idle_bodies_keep_nobody_out_and_are_cut_off_by_the_deadline(door):
             assert orjson.loads(one.sent[1]["body"])["kind"] == "Expired"
         assert door.n_bytes == door.n_inside == 0
 
-    asyncio.run(run())
+    hurried.run(run())
 
 
-def test_bodies_that_came_fill_the_memory_and_give_it_back(door):
+def test_bodies_that_came_fill_the_memory_and_give_it_back(door, hurried):
     async def run():
         full = [Caller(_part(MOST, more=True)) for _ in range(BODIES)]
-        tasks = [asyncio.create_task(one.ask(door, 1.0)) for one in full]
+        tasks = [asyncio.create_task(one.ask(door, 60.0)) for one in full]
         await asyncio.gather(*(one.stalled.wait() for one in full))
         other = Caller(_part(1, more=False))
         await other.ask(door, 60.0)
         assert other.sent[0]["status"] == 429
+        asyncio.get_running_loop().skip(61.0)
         await asyncio.wait_for(asyncio.gather(*tasks), 60)
         again = Caller(_part(1, more=False))
         await again.ask(door, 60.0)
         assert again.sent[0]["status"] == 200
 
+    hurried.run(run())
+
+
+@pytest.mark.parametrize("parts", [0, 1])
+def test_who_goes_away_while_the_body_comes_is_no_error_of_the_server(door, tmp_path, parts):
+    async def run():
+        gone = Caller(*[_part(1, more=True)] * parts, {"type": "http.disconnect"})
+        await gone.ask(door, 60.0)
+        assert gone.sent == []
+        assert door.n_bytes == door.n_inside == 0
+
     asyncio.run(run())
+    (line,) = (tmp_path / "audit.jsonl").read_text().splitlines()
+    assert (orjson.loads(line)["status"], orjson.loads(line)["error"]) == (499, "Cancelled")
 
 
 @pytest.mark.parametrize(("left", "size", "error"), [(-1.0, 1, Expired), (60.0, MOST + 1, TooLarge)])

@@ -21,13 +21,14 @@ from claimed_med.testing.routing import wait_for
 
 
 class _Slow(Dicom):
-    """Takes an upload, and goes on with it until it is let go."""
+    """Takes an upload, tells so, and goes on with it until it is let go."""
 
-    def __init__(self, work):
+    def __init__(self, work, begun):
         super().__init__(SimpleNamespace(lineage=None, pictures=None, origins=frozenset()), work)
-        self.goes_on, self.left = threading.Event(), threading.Event()
+        self.begun, self.goes_on, self.left = begun, threading.Event(), threading.Event()
 
     def unpack(self, body, *_):
+        self.begun()
         self.goes_on.wait()
         with contextlib.suppress(OSError):
             for number in range(200):  # what a thread does that has not heard yet that nobody waits
@@ -47,17 +48,17 @@ def _upload():
     return Request(scope, receive)
 
 
-def test_nothing_is_left_of_a_request_that_was_given_up_while_a_thread_worked_on_it(tmp_path):
-    dicom = _Slow(tmp_path)
+def test_nothing_is_left_of_a_request_that_was_given_up_while_a_thread_worked_on_it(tmp_path, hurried):
+    dicom = _Slow(tmp_path, lambda: hurried.get_loop().skip(61.0))
     with ThreadPoolExecutor(1) as pool:
         face = Face(SimpleNamespace(name="model"), dicom, None, pool)
 
         async def ask():
-            serve_job.current.set(Job("dicom", time.monotonic() + 0.2))
+            serve_job.current.set(Job("dicom", time.monotonic() + 60.0))
             await face.predict("model", _upload())
 
         with pytest.raises(Expired):
-            asyncio.run(ask())
+            hurried.run(ask())
         assert len(list(tmp_path.iterdir())) == 1, "the thread is still at work in it"
         dicom.goes_on.set()
     assert dicom.left.is_set()

@@ -34,16 +34,20 @@ def main(words: list[str]) -> int:
 def _declare_looking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     show = commands.add_parser("show", help="the way from an output back to its source SOP instances")
     show.add_argument("place", type=Path, help="a file or folder that a run wrote")
-    show.add_argument("--format", choices=tuple(FORMATS), default="table")
+    show.add_argument("--format", choices=tuple(FORMATS), default="table", help="default: %(default)s")
     show.set_defaults(action=_show)
-    check = commands.add_parser("verify", help="recompute all digests and name every place that changed")
+    check = commands.add_parser(
+        "verify",
+        help="recompute all digests and name every place that changed",
+        epilog="It ends with 7 when a place changed.",
+    )
     check.add_argument("folder", type=Path, help="an output folder, any folder above some, or a crate")
     check.add_argument("--key", type=Path, default=None, metavar="PUB", help="check the signature with this public key")
     check.set_defaults(action=_verify)
     compare = commands.add_parser("diff", help="how two runs differ, task by task")
-    compare.add_argument("first", type=Path)
-    compare.add_argument("second", type=Path)
-    compare.add_argument("--json", action="store_true")
+    compare.add_argument("first", type=Path, help="a folder that a run wrote")
+    compare.add_argument("second", type=Path, help="another one")
+    compare.add_argument("--json", action="store_true", help="print JSON")
     compare.set_defaults(action=_diff)
 
 
@@ -61,22 +65,22 @@ def _declare_rerun(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     again.add_argument("--engine", choices=ENGINES, default="local", help="where a pipeline runs (%(default)s)")
     again.add_argument("--platform", type=Path, default=None, metavar="TOML", help="what the site says of its cluster")
     again.add_argument("--tolerance", type=float, default=0.0, help="largest difference that counts as equal")
-    again.add_argument("--json", action="store_true")
+    again.add_argument("--json", action="store_true", help="print JSON")
     again.set_defaults(action=_rerun)
 
 
 def _declare_sealing(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     key = commands.add_parser("key", help="make a signing key: FILE, and FILE.pub for those who verify")
-    key.add_argument("file", type=Path)
+    key.add_argument("file", type=Path, metavar="FILE", help="where there is none yet: keys are never replaced")
     key.set_defaults(action=_key)
     sign = commands.add_parser("sign", help="sign every file of a run or crate")
-    sign.add_argument("folder", type=Path)
-    sign.add_argument("--key", type=Path, required=True, help="private key")
+    sign.add_argument("folder", type=Path, help="a run folder, any folder above some, or a crate")
+    sign.add_argument("--key", type=Path, required=True, metavar="FILE", help="private key")
     sign.set_defaults(action=_sign)
     export = commands.add_parser("export", help="write a run as a crate that others can read and run again")
-    export.add_argument("run", type=Path)
+    export.add_argument("run", type=Path, help="run folder of a pipeline, or output folder of a component")
     export.add_argument("--format", choices=("ro-crate",), default="ro-crate")
-    export.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    export.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="a new folder: the crate")
     export.add_argument(
         "--data", action="store_true", help="take along images and tables too: they hold whatever their headers hold"
     )

@@ -21,30 +21,37 @@ if TYPE_CHECKING:
 
 
 _WHERE = "lineage where-used"
+_NOTHING = f"It ends with {NOTHING_FOUND} when it looked and found nothing."
 _NAME = re.compile(r"[0-9.]{1,64}|[0-9a-f]{16}|[0-9a-f]{64}")
 
 
 def declare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the commands `index`, `trace` and `where-used`."""
     build = commands.add_parser("index", help="build the index from all records below some folders")
-    build.add_argument("roots", type=Path, nargs="+", metavar="FOLDER")
+    build.add_argument("roots", type=Path, nargs="+", metavar="FOLDER", help="runs, or folders of them")
     how = build.add_mutually_exclusive_group()
     how.add_argument("--add", action="store_true", help="keep what is in the index")
     how.add_argument("--empty", action="store_true", help="forget all records, where there is none in these folders")
     build.set_defaults(action=_index)
-    trace = commands.add_parser("trace", help="where any DICOM file, bundle or report comes from, with the index")
+    trace = commands.add_parser(
+        "trace", help="where any DICOM file, bundle or report comes from, with the index", epilog=_NOTHING
+    )
     trace.add_argument("object", type=Path, help="the file or folder, wherever it is now")
-    trace.add_argument("--format", choices=tuple(FORMATS), default="table")
+    trace.add_argument("--format", choices=tuple(FORMATS), default="table", help="default: %(default)s")
     trace.set_defaults(action=_trace)
-    used = commands.add_parser("where-used", help="which models and results used a patient, series or payload")
+    used = commands.add_parser(
+        "where-used", help="which models and results used a patient, series or payload", epilog=_NOTHING
+    )
     used.add_argument("name", help="patient key, series or SOP instance UID, digest, or a file")
     used.add_argument(
         "--of", choices=("object", "series", "patient"), default="object", help="what of a DICOM file is followed"
     )
-    used.add_argument("--json", action="store_true")
+    used.add_argument("--json", action="store_true", help="print JSON")
     used.set_defaults(action=_where_used)
     for one in (build, trace, used):
-        one.add_argument("--db", default="", metavar="PLACE", help="SQLite file or postgresql:// URL")
+        one.add_argument(
+            "--db", default="", metavar="PLACE", help="SQLite file or postgresql:// URL (default: CLAIMED_MED_INDEX)"
+        )
 
 
 def _index(arguments: argparse.Namespace) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import socket
 import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,19 +57,6 @@ def main(words: Sequence[str]) -> int:
     return 0
 
 
-def _refuse_taken(host: str, port: int) -> None:
-    """Refuse a port before anything is worked out for a page that nobody would see.
-
-    Raises:
-        InputError: Another program has the port, or the address is none of this machine.
-    """
-    try:
-        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
-    except OSError as error:
-        do = "choose another --host or --port"
-        raise InputError("monitor", "the port cannot be opened", got=error.strerror, do=do) from None
-
-
 def _refuse_certificate(given: argparse.Namespace) -> None:
     """Refuse certificate and key that do not do.
 
@@ -93,6 +79,7 @@ def _refuse_certificate(given: argparse.Namespace) -> None:
 
 def _check(given: argparse.Namespace) -> None:
     """Refuse what would only be noticed when somebody looks at the page."""
+    from claimed_med.services.listening import refuse_taken
     from claimed_med.trust import policy
     from claimed_med.trust.window import check_size
 
@@ -104,7 +91,7 @@ def _check(given: argparse.Namespace) -> None:
         raise InputError("monitor", "--pictures names a folder that is not there", do="check the path")
     policy.load(given.limits)
     _refuse_certificate(given)
-    _refuse_taken(given.host, given.port)
+    refuse_taken(given.host, given.port, "monitor")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from claimed_med.errors import ContractError, InputError
 from claimed_med.services.serve_error import WHERE
 
 MIB = 1 << 20
+_CANARY = 10  # [%]
+_DIGEST, _NAME = re.compile(r"[0-9a-f]{64}"), re.compile(r"[A-Za-z0-9][-\w.]*", re.ASCII)
 _RANGES = {  # field -> option, its unit, lowest and highest value
     "canary_percent": ("--canary-percent", 1, 0, 100),
     "http_port": ("--http-port", 1, 0, 65_535),
@@ -150,7 +153,7 @@ def parser() -> argparse.ArgumentParser:
     canary = made.add_argument_group("canary (SIGHUP takes over what the paths hold then)")
     canary.add_argument("--canary", type=Path, metavar="BUNDLE", help="a second model that answers a part")
     canary.add_argument("--canary-decision", type=Path, metavar="FOLDER", help="decision on it")
-    canary.add_argument("--canary-percent", type=int, default=10, metavar="N", help="its part (default: %(default)s)")
+    canary.add_argument("--canary-percent", type=int, default=None, metavar="N", help=f"its part (default: {_CANARY})")
     place = made.add_argument_group("address")
     place.add_argument("--host", default="127.0.0.1", help="default: %(default)s; any other needs proof of the caller")
     place.add_argument("--http-port", type=int, default=8080, metavar="N", help="default: %(default)s; 0 for any")
@@ -210,6 +213,14 @@ def parse(words: Sequence[str]) -> Options:
         InputError: A file that cannot be read, or does not hold what it should.
     """
     given = parser().parse_args(list(words))
+    if not given.canary and (given.canary_decision or given.canary_percent is not None):
+        raise ContractError(WHERE, "--canary-decision and --canary-percent need --canary", do="name the second model")
+    if given.expect and not _DIGEST.fullmatch(given.expect):
+        raise ContractError(WHERE, "--expect takes the digest of a bundle", got=given.expect, allowed="64 hex digits")
+    if not _NAME.fullmatch(given.name):
+        raise ContractError(
+            WHERE, "--name cannot stand in an address", got=repr(given.name), allowed="letters, digits, - _ ."
+        )
     if bool(given.tls_cert) != bool(given.tls_key) or (given.tls_ca and not given.tls_cert):
         raise ContractError(WHERE, "--tls-cert and --tls-key go together, and --tls-ca needs them")
     tls = Tls(given.tls_cert, given.tls_key, given.tls_ca) if given.tls_cert else None
@@ -218,7 +229,7 @@ def parse(words: Sequence[str]) -> Options:
         decision=given.decision,
         canary=given.canary,
         canary_decision=given.canary_decision,
-        canary_percent=given.canary_percent if given.canary else 0,
+        canary_percent=(_CANARY if given.canary_percent is None else given.canary_percent) if given.canary else 0,
         override=given.override,
         expect=given.expect,
         name=given.name,

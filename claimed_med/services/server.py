@@ -59,11 +59,12 @@ def _refuse_early(options: Options) -> None:
 
     Raises:
         ContractError: A place that is to be written cannot be.
-        InputError: There is no bundle, or the record of predictions cannot be opened.
+        InputError: There is no bundle, the record of predictions cannot be opened, or a port is taken.
         OutputError: The record of predictions cannot be made.
         RefusedError: The bundle is not blessed, and there is no override.
     """
     from claimed_med.prediction_log import PredictionLog
+    from claimed_med.services.listening import refuse_taken
     from claimed_med.services.serve_source import Source
 
     for option in ("work", "lineage", "pictures"):
@@ -79,6 +80,9 @@ def _refuse_early(options: Options) -> None:
             raise InputError(WHERE, "the folder holds no bundle.json", do=do)
         source.blessing(WHERE, folder_digest(source.bundle))
     PredictionLog(options.log).close()
+    for port in (options.http_port, options.grpc_port):
+        if port > 0:
+            refuse_taken(options.host, port, WHERE)
 
 
 def _refuse_unwritable(option: str, place: Path | None, *, is_file: bool = False) -> None:

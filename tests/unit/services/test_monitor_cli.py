@@ -33,7 +33,7 @@ def place(tmp_path, monkeypatch):
         (["--cert", "none.pem"], 2, "--cert and --key go together"),
         (["--cert", "none.pem", "--key", "absent.pem"], 3, "--key names a file that is not there"),
         (["--cert", "none.pem", "--key", "none.pem"], 3, "certificate or key cannot be read"),
-        (["--host", "192.0.2.1", "--behind-tls-proxy"], 3, "the port cannot be opened"),
+        (["--host", "192.0.2.1", "--behind-tls-proxy"], 3, "cannot be opened"),
         (["--pictures", "absent"], 3, "--pictures names a folder that is not there"),
     ],
 )
@@ -48,5 +48,5 @@ def test_a_port_that_is_taken_is_told_and_no_address_is_printed(place, capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert main(["monitor", "serve", "record.sqlite", "--port", str(taken.getsockname()[1])]) == 3
     shown = capsys.readouterr()
-    assert "the port cannot be opened; got Address already in use" in shown.err
+    assert "cannot be opened; got Address already in use" in shown.err
     assert shown.out == ""

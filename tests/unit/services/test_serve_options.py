@@ -99,3 +99,23 @@ def test_tokens_are_kept_as_digests(tmp_path):
     found = read_tokens(tmp_path / "tokens")
     assert list(found) == ["pacs"]
     assert "0123456789abcdef" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--canary-percent", "5"], "need --canary"),
+        (["--canary-decision", "decision"], "need --canary"),
+        (["--expect", "abc"], "--expect takes the digest of a bundle; got abc; allowed 64 hex digits"),
+        (["--name", "a b/c"], "--name cannot stand in an address"),
+    ],
+)
+def test_what_would_do_nothing_or_cannot_be_is_refused(words, told):
+    with pytest.raises(ContractError, match=told):
+        parse(["bundle", *words])
+
+
+def test_a_canary_answers_a_tenth_unless_told_otherwise():
+    assert parse(["bundle", "--canary", "other"]).canary_percent == 10
+    assert parse(["bundle", "--canary", "other", "--canary-percent", "0"]).canary_percent == 0
+    assert parse(["bundle"]).canary_percent == 0

@@ -139,12 +139,12 @@ class Server(ModelServer):
             loop.add_signal_handler(one, stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         web = asyncio.create_task(self.rest.start())
-        if self.grpc is not None:
-            await self.grpc.start()
         while not self.rest.has_started and not web.done():  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(_POLL_S)
         if web.done() or not self.rest.has_started:
             raise InputError(WHERE, "the port cannot be opened", got=self.options.http_port, do="choose another one")
+        if self.grpc is not None:  # last: a server of gRPC that is not stopped in order keeps the process
+            await self.grpc.start()
         gc.collect()
         gc.freeze()  # what was imported stays: the collector need not walk it while requests wait
         gc.set_threshold(*_COLLECT)

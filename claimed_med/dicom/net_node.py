@@ -164,6 +164,7 @@ def prepare(event: Any) -> None:
     Small packets are sent at once: a command and its data set are two writes, and waiting costs 40 ms an object. A peer
     that stops in the middle of a message is left: pynetdicom would wait for the rest, and we for pynetdicom.
     """
+    event.assoc.dul.socket.__class__ = _Socket  # that of an association which the node opened is pynetdicom's own
     connection = event.assoc.dul.socket.socket
     connection.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
     connection.settimeout(event.assoc.dimse_timeout)

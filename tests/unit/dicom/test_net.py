@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import socket
+import struct
 import subprocess
 import threading
 import warnings
@@ -28,6 +29,7 @@ from pynetdicom.association import Association
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as Find
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as Get
+from pynetdicom.transport import AssociationSocket
 
 from claimed_med.dicom import net, net_component
 from claimed_med.dicom.net_node import listener
@@ -421,6 +423,25 @@ def test_a_node_that_stops_in_the_middle_of_a_call_does_not_hold_our_listener():
     with ExitStack() as stack:
         threading.Thread(target=listen, daemon=True).start()
         assert done.wait(60)
+
+
+def test_a_node_that_resets_the_connection_at_its_release_leaves_no_open_file(monkeypatch):
+    close = AssociationSocket.close
+
+    def late(held):
+        if held.assoc.is_acceptor:
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            theirs.close()
+        close(held)
+
+    monkeypatch.setattr(AssociationSocket, "close", late)
+    with listener(net.Node("127.0.0.1", 104, "PEER"), ("127.0.0.1", 0), [build_context(Verification)], []) as port:
+        opened = AE().associate("127.0.0.1", port, [build_context(Verification)], "CLAIMED_MED")
+        theirs = opened.dul.socket.socket
+        opened.release()
+    opened.join()
+    wait_for(lambda: not [one for one in threading.enumerate() if one.name.startswith("AcceptorThread")])
+    gc.collect()  # an open socket would be told here
 
 
 def test_a_node_that_ends_the_association_before_we_have_said_a_word_is_told(monkeypatch):

@@ -31,7 +31,7 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as F
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as Get
 from pynetdicom.transport import AssociationSocket
 
-from claimed_med.dicom import net, net_component
+from claimed_med.dicom import net, net_component, net_node
 from claimed_med.dicom.net_node import listener
 from claimed_med.dicom.net_retrieve import SYNTAXES
 from claimed_med.dicom.net_tls import client_context, server_context
@@ -602,6 +602,22 @@ def test_wrong_tls_gets_no_association(certificates, tls):
         node = net.Node(plain.host, plain.port, plain.aet, tls=tls(certificates), timeout_s=30)
         with pytest.raises(net.NoAssociationError):
             net.echo(node)
+
+
+def test_a_node_that_says_nothing_of_tls_does_not_hold_our_listener(certificates):
+    tls = net.Tls(certificates / "ca.pem", certificates / "server.pem", certificates / "server.key")
+    node, done = net.Node("127.0.0.1", 104, "PEER", tls=tls, timeout_s=0.5), threading.Event()
+
+    def listen():
+        with listener(node, ("127.0.0.1", 0), [build_context(Verification)], []) as port:
+            stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            us = net.Node("127.0.0.1", port, net_node.CALLING_AET, tls=tls_of(certificates), timeout_s=60)
+            net.echo(us)
+        done.set()
+
+    with ExitStack() as stack:
+        threading.Thread(target=listen, daemon=True).start()
+        assert done.wait(60)
 
 
 def test_tls_below_1_2_is_not_spoken(certificates):

@@ -26,6 +26,7 @@ from claimed_med.errors import ContractError, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from socket import socket
 
 CALLING_AET = "CLAIMED_MED"
 TIMEOUT_S = 30.0
@@ -164,6 +165,7 @@ def prepare(event: Any) -> None:
     Small packets are sent at once: a command and its data set are two writes, and waiting costs 40 ms an object. A peer
     that stops in the middle of a message is left: pynetdicom would wait for the rest, and we for pynetdicom.
     """
+    event.assoc.dul.socket.__class__ = _Socket  # that of an association which the node opened is pynetdicom's own
     connection = event.assoc.dul.socket.socket
     connection.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
     connection.settimeout(event.assoc.dimse_timeout)
@@ -272,15 +274,25 @@ def lost(what: str) -> NoAssociationError:
     return NoAssociationError("network", f"the node fell silent or ended the association during {what}")
 
 
-def listener_context(tls: Tls | None) -> ssl.SSLContext | None:
-    """TLS for a listener of ours with the same certificate as our connections; None without one.
+@dataclass(frozen=True)
+class _Handshake:
+    """TLS of a listener; pynetdicom agrees on it while nobody else can come in, and without an end."""
 
-    Raises:
-        InputError: The files cannot be used.
-    """
+    context: ssl.SSLContext
+    timeout_s: float
+
+    def wrap_socket(self, connection: socket, **options: Any) -> ssl.SSLSocket:
+        """Agree on TLS, or give up."""
+        connection.settimeout(self.timeout_s)
+        return self.context.wrap_socket(connection, **options)
+
+
+def _listener_context(node: Node) -> _Handshake | None:
+    """TLS for a listener of ours with the same certificate as our connections; None without one."""
+    tls = node.tls
     if tls is None or tls.cert is None or tls.key is None:
         return None
-    return server_context(tls.cert, tls.key, tls.ca)
+    return _Handshake(server_context(tls.cert, tls.key, tls.ca), node.timeout_s)
 
 
 @contextmanager
@@ -299,7 +311,7 @@ def listener(
         handlers: pynetdicom event handlers.
 
     Raises:
-        InputError: The port cannot be opened.
+        InputError: The port cannot be opened, or the TLS files cannot be used.
     """
     entity = client_entity(node)
     entity.require_called_aet = True
@@ -308,7 +320,7 @@ def listener(
         server = entity.start_server(
             listen,
             block=False,
-            ssl_context=listener_context(node.tls),
+            ssl_context=_listener_context(node),
             evt_handlers=[(evt.EVT_CONN_OPEN, prepare), *handlers],
             contexts=list(contexts),
         )

@@ -37,28 +37,31 @@ class Wire:
         self._lock = threading.Lock()
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listening.getsockname()[1]
-        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._threads[0].start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
-        self._thread.join()
+        for one in self._threads:
+            one.join()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listening.accept()
-                try:
-                    server = socket.create_connection(("127.0.0.1", self.server_port))
-                except OSError:
-                    client.close()
-                    continue
-                for ends in ((client, server, self.counted), (server, client, b"")):
-                    threading.Thread(target=self._pump, args=ends, daemon=True).start()
+                self._threads.append(threading.Thread(target=self._connect, args=(client,), daemon=True))
+                self._threads[-1].start()
+
+    def _connect(self, client: socket.socket) -> None:
+        with client, contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.server_port)) as server:
+            back = threading.Thread(target=self._pump, args=(server, client, b""), daemon=True)
+            back.start()
+            self._pump(client, server, self.counted)
+            back.join()
 
     def _pump(self, source: socket.socket, target: socket.socket, counted: bytes) -> None:
         held = b""

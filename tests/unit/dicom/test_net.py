@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import socket
+import struct
 import subprocess
 import threading
 import time
@@ -29,8 +30,9 @@ from pynetdicom.association import Association
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as Find
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as Get
+from pynetdicom.transport import AssociationSocket
 
-from claimed_med.dicom import net, net_commit, net_component
+from claimed_med.dicom import net, net_commit, net_component, net_node
 from claimed_med.dicom.net_node import listener
 from claimed_med.dicom.net_retrieve import SYNTAXES
 from claimed_med.dicom.net_tls import client_context, server_context
@@ -424,6 +426,25 @@ def test_a_node_that_stops_in_the_middle_of_a_call_does_not_hold_our_listener():
         assert done.wait(60)
 
 
+def test_a_node_that_resets_the_connection_at_its_release_leaves_no_open_file(monkeypatch):
+    close = AssociationSocket.close
+
+    def late(held):
+        if held.assoc.is_acceptor:
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            theirs.close()
+        close(held)
+
+    monkeypatch.setattr(AssociationSocket, "close", late)
+    with listener(net.Node("127.0.0.1", 104, "PEER"), ("127.0.0.1", 0), [build_context(Verification)], []) as port:
+        opened = AE().associate("127.0.0.1", port, [build_context(Verification)], "CLAIMED_MED")
+        theirs = opened.dul.socket.socket
+        opened.release()
+    opened.join()
+    wait_for(lambda: not [one for one in threading.enumerate() if one.name.startswith("AcceptorThread")])
+    gc.collect()  # an open socket would be told here
+
+
 def test_a_node_that_ends_the_association_before_we_have_said_a_word_is_told(monkeypatch):
     echo = Association.send_c_echo
 
@@ -606,6 +627,22 @@ def test_wrong_tls_gets_no_association(certificates, tls):
         node = net.Node(plain.host, plain.port, plain.aet, tls=tls(certificates), timeout_s=30)
         with pytest.raises(net.NoAssociationError):
             net.echo(node)
+
+
+def test_a_node_that_says_nothing_of_tls_does_not_hold_our_listener(certificates):
+    tls = net.Tls(certificates / "ca.pem", certificates / "server.pem", certificates / "server.key")
+    node, done = net.Node("127.0.0.1", 104, "PEER", tls=tls, timeout_s=0.5), threading.Event()
+
+    def listen():
+        with listener(node, ("127.0.0.1", 0), [build_context(Verification)], []) as port:
+            stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            us = net.Node("127.0.0.1", port, net_node.CALLING_AET, tls=tls_of(certificates), timeout_s=60)
+            net.echo(us)
+        done.set()
+
+    with ExitStack() as stack:
+        threading.Thread(target=listen, daemon=True).start()
+        assert done.wait(60)
 
 
 def test_tls_below_1_2_is_not_spoken(certificates):

@@ -149,9 +149,11 @@ class _Hurried(asyncio.SelectorEventLoop):
         return super().time() + self._skipped_s
 
     def skip(self, seconds):
-        """Let so much time have passed; from any thread."""
+        """Let so much time have passed as soon as every task waits for something; from any thread."""
+        self.call_soon_threadsafe(self._skip, seconds)
+
+    def _skip(self, seconds):
         self._skipped_s += seconds
-        self.call_soon_threadsafe(lambda: None)  # to look at the clock
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +19,7 @@ from typing import Any
 from claimed_med.services import serve_job, serve_metrics
 from claimed_med.services.serve_error import WHERE, Busy
 from claimed_med.services.serve_job import Job
+from claimed_med.services.serve_outcome import Outcome
 from claimed_med.workers import limit_threads
 
 
@@ -33,6 +33,8 @@ class Task:
         kind: Tasks of the same kind can be computed together; None for tasks that stand alone.
         n_images: Of the content.
         job: The request, whose deadline and cancellation count.
+        outcome: What becomes of it.
+        after: Called once by the thread that computed, when all that it computed together have their outcomes.
     """
 
     run: Callable[[Sequence[Any]], Sequence[Any]]
@@ -40,20 +42,19 @@ class Task:
     kind: Any = None
     n_images: int = 1
     job: Job | None = None
-    future: Future[Any] = field(default_factory=Future)
+    outcome: Outcome[Any] = field(default_factory=Outcome)
+    after: Callable[[], None] | None = None
     context: Context = field(default_factory=copy_context)
     arrived: float = field(default_factory=time.perf_counter)
 
     def is_wanted(self) -> bool:
         """Whether to compute it; sets the reason where not."""
-        if not self.future.set_running_or_notify_cancel():
-            return False
-        if self.job is not None:
-            try:
+        try:
+            if self.job is not None:
                 self.job.check()
-            except Exception as error:  # noqa: BLE001 - handed to whoever waits
-                self.future.set_exception(error)
-                return False
+        except Exception as error:  # noqa: BLE001 - handed to whoever waits
+            self.outcome.set_exception(error)
+            return False
         return True
 
 
@@ -81,7 +82,7 @@ class Lane:
         for one in self._threads:
             one.start()
 
-    def submit(self, task: Task) -> Future[Any]:
+    def submit(self, task: Task) -> Outcome[Any]:
         """Put a task at the end of the queue.
 
         Raises:
@@ -94,17 +95,17 @@ class Lane:
             self._tasks.append(task)
             serve_metrics.WAITING.set(len(self._tasks))
             self._wake()
-        return task.future
+        return task.outcome
 
     def call(self, task: Task) -> Any:
         """Compute a task and wait for it, no longer than its request does."""
-        future = self.submit(task)
+        outcome = self.submit(task)
         job = task.job
         while True:
             try:
-                return future.result(timeout=None if job is None else max(0.0, min(job.left_s, 0.5)))
+                return outcome.result(timeout=None if job is None else min(job.left_s, 0.5))
             except TimeoutError:
-                if job is None or future.done():
+                if job is None or outcome.done():
                     raise
                 job.check()
 
@@ -141,20 +142,22 @@ class Lane:
         if wanted[0].kind is not None:
             serve_metrics.BATCH.observe(sum(one.n_images for one in wanted))
         self._compute(wanted)
+        for after in {one.after for one in wanted if one.after is not None}:
+            after()
 
     def _compute(self, wanted: list[Task]) -> None:
         try:
             with serve_metrics.stage("compute").time():
                 results = wanted[0].context.run(wanted[0].run, [one.content for one in wanted])
             for one, result in zip(wanted, results, strict=True):
-                one.future.set_result(result)
+                one.outcome.set_result(result)
         except BaseException as error:  # noqa: BLE001 - handed to whoever waits
             if len(wanted) > 1:  # one of them may be what fails: each gets its own chance
                 for one in wanted:
                     self._compute([one])
                 return
-            if not wanted[0].future.done():
-                wanted[0].future.set_exception(error)
+            if not wanted[0].outcome.done():
+                wanted[0].outcome.set_exception(error)
 
     def _next(self) -> list[Task]:
         """What to compute next; nothing when the lane ends."""

@@ -7,10 +7,9 @@ import math
 import time
 from array import array
 from collections.abc import Awaitable, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, cast
+from typing import Any, TypeVar
 
 import kserve
 import numpy as np
@@ -23,11 +22,13 @@ from claimed_med.services import serve_job
 from claimed_med.services.serve_error import WHERE, Expired, TooLarge
 from claimed_med.services.serve_job import Job
 from claimed_med.services.serve_model import Inferred, Models, Served, features_of
+from claimed_med.services.serve_outcome import Outcome
 from claimed_med.services.serve_record import Recorder, Rows
 from claimed_med.services.serve_v2 import Input, Outputs, Request
 
 IMAGE, PIXELS, LABELS = "image", "pixels", "labels"
 Floats = npt.NDArray[np.float32]
+T = TypeVar("T")
 _Told = tuple[str, list[dict[str, float]]]  # digest of the input, and statistics of each image
 
 
@@ -140,42 +141,38 @@ class Tensors(kserve.Model):
             digest = digest_of(images) if models.canary is not None else ""
             served = models.of(digest)
         job.told |= {"variant": served.variant, "model_digest": served.digest, "n_images": len(images)}
-        return cast("Answer", await within(self._answered(job, served, digest, images), job))
+        done: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._begin(done, job, served, digest, images)
+        return await settled(done, job)
 
-    def _answered(self, job: Job, served: Served, digest: str, images: Floats) -> asyncio.Future[Any]:
+    def _begin(self, done: asyncio.Future[Answer], job: Job, served: Served, digest: str, images: Floats) -> None:
         """Through the threads without coming back in between: computed, recorded, and only then here again."""
         loop = asyncio.get_running_loop()
-        done: asyncio.Future[Any] = loop.create_future()
-        told: Future[_Told] = Future()
+        told: Outcome[_Told] = Outcome()
 
         def tell(result: Any, error: BaseException | None) -> None:
             loop.call_soon_threadsafe(_settle, done, result, error)
 
-        def on_computed(computed: Future[Inferred]) -> None:
+        def on_computed(computed: Outcome[Inferred]) -> None:
             if error := computed.exception():
                 tell(None, error)
             elif not job.cancelled.is_set():  # what nobody waits for is not given, and not recorded as given
                 inferred = computed.result()
-                written = self._recorder.record(lambda: _rows(job, served, told.result(), inferred))
-                written.add_done_callback(lambda one: on_recorded(inferred, one))
 
-        def on_recorded(inferred: Inferred, written: Future[Rows]) -> None:
-            if error := written.exception():
-                tell(None, error)
-                return
-            rows = written.result()
-            names = [one.decision for one in rows], [one.prediction_id for one in rows]
-            tell(Answer(served, inferred.probabilities, *names), None)
+                def on_recorded(rows: Rows, error: BaseException | None) -> None:
+                    names = [one.decision for one in rows], [one.prediction_id for one in rows]
+                    tell(Answer(served, inferred.probabilities, *names) if error is None else None, error)
+
+                self._recorder.put(lambda: _rows(job, served, told.result(), inferred), on_recorded)
 
         task = served.bundle.task_of(images)
-        task.future.add_done_callback(on_computed)  # before it is submitted, so that it never runs on the loop
+        task.outcome, task.after = Outcome(on_computed), self._recorder.flush  # those of a batch are written together
         served.bundle.lane.submit(task)
         try:  # while the model computes
             told.set_result((digest or digest_of(images), [features_of(one) for one in images]))
         except BaseException as error:
             told.set_exception(error)
             raise
-        return done
 
     async def infer(self, request: Request) -> tuple[Outputs, dict[str, str]]:
         """Answer a request of the Open Inference Protocol: outputs, and what is told of them."""
@@ -245,6 +242,23 @@ async def within(work: Awaitable[Any], job: Job) -> Any:
     except asyncio.CancelledError:
         job.cancelled.set()
         raise
+
+
+async def settled(done: asyncio.Future[T], job: Job) -> T:
+    """Wait for a future that can be given up: as `within`, in one timer."""
+    loop = asyncio.get_running_loop()
+    timer = loop.call_later(max(0.0, job.left_s), _expire, done)
+    try:
+        return await done
+    except (asyncio.CancelledError, Expired):
+        job.cancelled.set()
+        raise
+    finally:
+        timer.cancel()
+
+
+def _expire(done: asyncio.Future[Any]) -> None:
+    _settle(done, None, Expired(WHERE, "the deadline has passed", do="allow more time, or send less"))
 
 
 def _settle(done: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:

@@ -71,6 +71,7 @@ class Lane:
     def __init__(self, n_threads: int, max_batch: int, max_waiting: int, n_workers: int = 1) -> None:
         self.max_batch, self.max_waiting, self._n_threads = max_batch, max_waiting, n_threads
         self._tasks: deque[Task] = deque()
+        serve_metrics.WAITING.set_function(lambda: len(self._tasks))
         self._lock = threading.Lock()
         self._idle: list[threading.Lock] = []  # each thread that waits, with what it waits for
         self._n_coming = 0  # threads that were woken and are not here yet
@@ -93,7 +94,6 @@ class Lane:
             if len(self._tasks) >= self.max_waiting:
                 raise Busy(WHERE, "the queue is full", got=f"{self.max_waiting} waiting", do="try again later")
             self._tasks.append(task)
-            serve_metrics.WAITING.set(len(self._tasks))
             self._wake()
         return task.outcome
 
@@ -138,17 +138,20 @@ class Lane:
             return
         now = time.perf_counter()
         for one in wanted:
-            serve_metrics.stage("queue").observe(now - one.arrived)
+            serve_metrics.note(serve_metrics.stage("queue"), now - one.arrived)
         if wanted[0].kind is not None:
-            serve_metrics.BATCH.observe(sum(one.n_images for one in wanted))
+            serve_metrics.note(serve_metrics.BATCH, sum(one.n_images for one in wanted))
         self._compute(wanted)
         for after in {one.after for one in wanted if one.after is not None}:
             after()
 
     def _compute(self, wanted: list[Task]) -> None:
         try:
-            with serve_metrics.stage("compute").time():
+            started = time.perf_counter()
+            try:
                 results = wanted[0].context.run(wanted[0].run, [one.content for one in wanted])
+            finally:
+                serve_metrics.note(serve_metrics.stage("compute"), time.perf_counter() - started)
             for one, result in zip(wanted, results, strict=True):
                 one.outcome.set_result(result)
         except BaseException as error:  # noqa: BLE001 - handed to whoever waits
@@ -166,9 +169,7 @@ class Lane:
         while True:
             with self._lock:
                 if (first := self._first()) >= 0:
-                    batch = self._taken(first)
-                    serve_metrics.WAITING.set(len(self._tasks))
-                    return batch
+                    return self._taken(first)
                 if self._closed and not self._tasks:
                     return []
                 self._idle.append(news)

@@ -1,6 +1,6 @@
-"""What becomes of work that another thread does: a `concurrent.futures.Future` for one waiter, at a fraction of its cost.
+"""What becomes of work that another thread does: as a `concurrent.futures.Future`, at a fraction of its cost.
 
-A server makes two of them a request. Nobody can cancel one: who no longer waits says so in the request (`Job.cancelled`).
+A server makes two of them a request. Nobody can cancel one: who waits no more says so in the request (`Job.cancelled`).
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ class Recorder:
         while items := self._taken():
             started = time.perf_counter()
             self._write([one for one in map(_made, items) if one is not None])
-            serve_metrics.stage("record").observe(time.perf_counter() - started)
+            serve_metrics.note(serve_metrics.stage("record"), time.perf_counter() - started)
 
     def close(self) -> None:
         """Write what waits, wait until all is written, and end."""

@@ -7,16 +7,14 @@ import math
 import time
 from array import array
 from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import kserve
 import numpy as np
 import numpy.typing as npt
 
 from claimed_med.errors import ContractError, InputError, ModelError
-from claimed_med.models.prepare import size_of
 from claimed_med.prediction_log import Prediction
 from claimed_med.services import serve_job
 from claimed_med.services.serve_error import WHERE, Expired, TooLarge
@@ -32,8 +30,7 @@ T = TypeVar("T")
 _Told = tuple[str, list[dict[str, float]]]  # digest of the input, and statistics of each image
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """What the model says of prepared images.
 
     Attributes:
@@ -51,13 +48,7 @@ class Answer:
     @property
     def scores(self) -> npt.NDArray[np.float64]:
         """Probability of the positive class, shape (n,)."""
-        bundle = self.served.bundle
-        return np.asarray(self.probabilities[:, bundle.classes.index(bundle.positive)])
-
-    def about(self) -> dict[str, str]:
-        """Which model answered."""
-        told = {"model_digest": self.served.digest, "variant": self.served.variant}
-        return told | ({"blessing_override": self.served.blessing.override} if self.served.blessing.override else {})
+        return np.asarray(self.probabilities[:, self.served.place])
 
 
 class Tensors(kserve.Model):
@@ -80,7 +71,7 @@ class Tensors(kserve.Model):
         bundle = self.models.stable.bundle
         if bundle.task == "segmentation":
             return [{"name": PIXELS, "datatype": "FP32", "shape": [-1] * bundle.dims}]
-        shape = [-1, bundle.n_channels, *size_of(bundle.recipe)]
+        shape = [-1, *self.models.stable.shape]
         return [{"name": IMAGE, "datatype": "FP32", "shape": shape}]
 
     def get_output_types(self) -> list[dict[str, Any]]:
@@ -113,7 +104,7 @@ class Tensors(kserve.Model):
                 }
                 for row, score, predicted, name in rows
             ],
-            **found.about(),
+            **found.served.about,
         }
 
     def images_of(self, payload: Any, served: Served) -> Floats:
@@ -212,8 +203,8 @@ class Tensors(kserve.Model):
         bundle = served.bundle
         if bundle.task != "classification":
             raise ContractError(WHERE, "this model takes volumes", allowed=f"input {PIXELS}, or DICOM")
-        shape = (bundle.n_channels, *size_of(bundle.recipe))
-        if images.ndim != len(shape) + 1 or tuple(images.shape[1:]) != shape or not len(images):
+        shape = served.shape
+        if images.shape[1:] != shape or not len(images):
             raise ContractError(
                 WHERE, "the images have another shape", got=images.shape, allowed=f"(n, {', '.join(map(str, shape))})"
             )
@@ -221,7 +212,8 @@ class Tensors(kserve.Model):
             raise TooLarge(
                 WHERE, "there are more pixels than are taken", got=images.size, allowed=str(self._max_voxels)
             )
-        if not (math.isfinite(images.min()) and math.isfinite(images.max())):  # NaN is both of them
+        least, most = np.minimum.reduce(images, axis=None), np.maximum.reduce(images, axis=None)
+        if not (math.isfinite(least) and math.isfinite(most)):  # NaN is both of them
             raise InputError(WHERE, "pixels are NaN or infinite", do="leave this image out")
         return images
 
@@ -314,7 +306,7 @@ def _classified(found: Answer) -> tuple[Outputs, dict[str, str]]:
         "score": ("FP64", found.scores),
         "predicted": ("BYTES", names),
     }
-    return outputs, found.about() | {"prediction_ids": ",".join(found.prediction_ids)}
+    return outputs, found.served.about | {"prediction_ids": ",".join(found.prediction_ids)}
 
 
 def _rows(job: Job, served: Served, told: _Told, inferred: Inferred) -> Rows:
@@ -328,7 +320,7 @@ def _prediction(
     job: Job, served: Served, digest: str, features: dict[str, float], inferred: Inferred, number: int
 ) -> Prediction:
     bundle, row = served.bundle, inferred.probabilities[number]
-    score = float(row[bundle.classes.index(bundle.positive)])
+    score = float(row[served.place])
     called = bundle.classes[int(row.argmax())]
     if len(bundle.classes) == 2:
         negative = next(one for one in bundle.classes if one != bundle.positive)

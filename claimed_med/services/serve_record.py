@@ -10,11 +10,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import orjson
 
-from claimed_med.lineage import now
 from claimed_med.prediction_log import Prediction, PredictionLog
 from claimed_med.services import serve_metrics
 from claimed_med.services.serve_error import WHERE, DiskFull
@@ -132,6 +133,11 @@ def _tell(on_done: Done, rows: Rows, error: BaseException | None = None) -> None
         on_done(rows, error)
 
 
+@lru_cache(2)
+def _second(at: int) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat().removesuffix("+00:00")
+
+
 class Audit:
     """One JSON line a request: who, what, which model, what became of it. Pseudonyms only.
 
@@ -153,7 +159,9 @@ class Audit:
 
     def write(self, kind: str, told: Mapping[str, Any]) -> None:
         """Append one line."""
-        line = orjson.dumps({"time": now(), "kind": kind, **told}, option=_LINE)
+        at = time.time()
+        now = f"{_second(int(at))}.{int(at % 1 * 1000):03d}+00:00"
+        line = orjson.dumps({"time": now, "kind": kind, **told}, option=_LINE)
         try:
             os.write(self._file, line)
         except OSError as error:

@@ -8,6 +8,7 @@ import time
 from array import array
 from collections.abc import Awaitable, Mapping, Sequence
 from hashlib import sha256
+from itertools import chain
 from typing import Any, NamedTuple, TypeVar
 
 import kserve
@@ -310,29 +311,30 @@ def _classified(found: Answer) -> tuple[Outputs, dict[str, str]]:
 
 
 def _rows(job: Job, served: Served, told: _Told, inferred: Inferred) -> Rows:
-    if not np.isfinite(inferred.probabilities).all():
+    probabilities = inferred.probabilities.tolist()
+    if not all(map(math.isfinite, chain.from_iterable(probabilities))):
         raise ModelError(WHERE, "the model gave NaN", do="serve another one")
-    digest, features = told
-    return [_prediction(job, served, digest, one, inferred, number) for number, one in enumerate(features)]
+    about = {**common(job, served), "input_digest": told[0]}
+    return [
+        _prediction(about, served, features, row, inferred, number)
+        for number, (row, features) in enumerate(zip(probabilities, told[1], strict=True))
+    ]
 
 
 def _prediction(
-    job: Job, served: Served, digest: str, features: dict[str, float], inferred: Inferred, number: int
+    about: dict[str, Any], served: Served, features: dict[str, float], row: list[float], inferred: Inferred, number: int
 ) -> Prediction:
-    bundle, row = served.bundle, inferred.probabilities[number]
-    score = float(row[served.place])
-    called = bundle.classes[int(row.argmax())]
-    if len(bundle.classes) == 2:
-        negative = next(one for one in bundle.classes if one != bundle.positive)
-        called = bundle.positive if score >= bundle.threshold else negative
+    bundle, score = served.bundle, row[served.place]
+    called = bundle.classes[row.index(max(row))]
+    if len(row) == 2:
+        called = bundle.positive if score >= bundle.threshold else bundle.classes[1 - served.place]
     return Prediction(
-        **common(job, served),
-        input_digest=digest,
+        **about,
         positive=bundle.positive,
         score=score,
         decision=called,
         threshold=bundle.threshold,
-        probabilities=dict(zip(bundle.classes, map(float, row), strict=True)),
+        probabilities=dict(zip(bundle.classes, row, strict=True)),
         embedding_kind=inferred.embedding_kind,
         embedding=array("f", inferred.embedding[number].tobytes()),
         features=features,

@@ -33,14 +33,16 @@ class Outcome(Generic[T]):
         return self._is_done
 
     def set_result(self, result: T) -> None:
-        """Settle it; once."""
-        self._result = result
-        self._settled()
+        """Settle it.
+
+        Raises:
+            RuntimeError: It is settled already; nobody is told again.
+        """
+        self._settle(result, None)
 
     def set_exception(self, error: BaseException) -> None:
-        """Settle it with an error; once."""
-        self._error = error
-        self._settled()
+        """Settle it with an error; raises as `set_result`."""
+        self._settle(None, error)
 
     def result(self, timeout: float | None = None) -> T:
         """Wait for the result.
@@ -68,8 +70,10 @@ class Outcome(Generic[T]):
             raise TimeoutError
         self._gate.release()  # for whoever waits besides
 
-    def _settled(self) -> None:
-        self._is_done = True
+    def _settle(self, result: T | None, error: BaseException | None) -> None:
+        if self._is_done:
+            raise RuntimeError
+        self._result, self._error, self._is_done = result, error, True
         try:
             if self._on_done is not None:
                 self._on_done(self)

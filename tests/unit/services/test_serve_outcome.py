@@ -52,3 +52,14 @@ def test_it_is_handed_over_before_those_that_wait_go_on_and_a_failure_there_keep
     outcome.set_result(7)
     assert seen == [(True, 7)]
     assert outcome.result(0) == 7
+
+
+def test_what_is_settled_stays_as_it_is_and_nobody_is_told_again():
+    told = []
+    outcome = Outcome(lambda one: told.append(one.result()))
+    outcome.set_result(7)
+    for again in (lambda: outcome.set_result(8), lambda: outcome.set_exception(KeyError("a"))):
+        with pytest.raises(RuntimeError):
+            again()
+    assert told == [7]
+    assert outcome.result(0) == 7

@@ -1,6 +1,6 @@
 """The server against the bare model, against peers, and under more load than it can bear; loopback only, bounded.
 
-    python benchmarks/bench_serving.py [overhead|dicom|peers|load] [--seconds N]
+    python benchmarks/bench_serving.py [overhead|dicom|peers|load] [--seconds N] [--network toy|DenseNet121]
 
 All numbers of a part come from one run on one machine. Clients are threads of this process, the same for all servers.
 """
@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ import psutil
 
 HERE = Path(__file__).parent
 CLIENTS = (1, 8, 32)
+NETWORKS = {"toy": 64, "DenseNet121": 128}  # rows and columns of the images; the toy computes for 1 ms
 ROUNDS = 3
 sys.argv, _ARGV = sys.argv[:1], sys.argv  # kserve reads the command line when it is imported
 
@@ -120,7 +122,7 @@ def dicom(seconds: float) -> list[dict[str, Any]]:
     ]
 
 
-def peers(seconds: float) -> list[dict[str, Any]]:
+def peers(seconds: float, names: Sequence[str] = tuple(NETWORKS)) -> list[dict[str, Any]]:
     """Requests a second of the same model at 1, 8 and 32 clients: one that computes for 1 ms, and DenseNet121.
 
     The servers are asked in turns, several times each, so that all of them meet the same machine; the median counts.
@@ -128,8 +130,9 @@ def peers(seconds: float) -> list[dict[str, Any]]:
     from claimed_med.testing.serving import SMALL
 
     rows = []
-    for name, size, network in (("toy, 64 x 64", 64, SMALL), ("DenseNet121, 128 x 128", 128, 'name = "DenseNet121"')):
-        rows += _beside_peers(name, size, network, seconds)
+    for name in names:
+        size, network = NETWORKS[name], SMALL if name == "toy" else f'name = "{name}"'
+        rows += _beside_peers(f"{name}, {size} x {size}", size, network, seconds)
     return rows
 
 
@@ -379,9 +382,14 @@ PARTS = {"overhead": overhead, "dicom": dicom, "peers": peers, "load": load}
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the servers end with it
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", nargs="?", choices=sorted(PARTS))
     parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--network", choices=sorted(NETWORKS), help="of peers; all by default")
     arguments = parser.parse_args(_ARGV[1:])
-    chosen = PARTS[arguments.part](arguments.seconds) if arguments.part else run(arguments.seconds)
+    if arguments.part == "peers" and arguments.network:
+        chosen = peers(arguments.seconds, (arguments.network,))
+    else:
+        chosen = PARTS[arguments.part](arguments.seconds) if arguments.part else run(arguments.seconds)
     print("\n".join(json.dumps(row) for row in chosen))

@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import json
+import operator
 import os
 import select
 import sqlite3
@@ -115,7 +117,10 @@ _TYPES = {
     "truth_at": "DOUBLE PRECISION NOT NULL",
     "prediction_id": "TEXT PRIMARY KEY",
 }
-_INDEXED = ("at", "sop_key", "model_digest")
+# tensors have no sop_key, and need no entry there
+_INDEXED = {"at": "", "sop_key": " WHERE sop_key <> ''", "model_digest": ""}
+_columns = operator.attrgetter(*COLUMNS)
+_places = {name: place for place, name in enumerate(COLUMNS)}
 
 
 class PredictionLog:
@@ -156,12 +161,11 @@ class PredictionLog:
             OutputError: The database does not take them (disk full, no connection).
         """
         rows = [_row(one) for one in predictions]
-        marks = f"({', '.join([self._mark] * len(COLUMNS))})"
-        with self._transaction("predictions cannot be recorded") as cursor:
+        is_one = len(rows) <= _ROWS
+        with self._transaction("predictions cannot be recorded", is_one=is_one) as cursor:
             for start in range(0, len(rows), _ROWS):  # a statement of many rows: one step, not one each
                 some = rows[start : start + _ROWS]
-                told = f"INSERT INTO predictions ({', '.join(COLUMNS)}) VALUES {', '.join([marks] * len(some))}"  # noqa: S608 - columns are ours
-                cursor.execute(told, [value for row in some for value in row])
+                cursor.execute(_insertion(self._mark, len(some)), list(itertools.chain.from_iterable(some)))
 
     def add_truth(self, sop_key: str, truth: str, at: float) -> int:
         """Write the truth of an image beside every prediction of it.
@@ -178,7 +182,7 @@ class PredictionLog:
             OutputError: The database does not take it.
         """
         mark = self._mark
-        told = f"UPDATE predictions SET truth = {mark}, truth_at = {mark} WHERE sop_key = {mark}"  # noqa: S608 - columns are ours
+        told = f"UPDATE predictions SET truth = {mark}, truth_at = {mark} WHERE sop_key = {mark} AND sop_key <> ''"  # noqa: S608 - columns are ours
         with self._transaction("the truth cannot be recorded") as cursor:
             cursor.execute(told, (truth, at, sop_key))
             return int(cursor.rowcount)
@@ -295,11 +299,14 @@ class PredictionLog:
             raise InputError(_WHERE, "the database cannot be read", got=type(error).__name__) from None
 
     @contextlib.contextmanager
-    def _transaction(self, what: str) -> Iterator[Any]:
+    def _transaction(self, what: str, *, is_one: bool = False) -> Iterator[Any]:
+        """All or nothing; one statement alone is that in SQLite by itself."""
         try:
             with self._lock:
                 cursor = self._open().cursor()
                 try:
+                    if self._binary == "BLOB" and not is_one:
+                        cursor.execute("BEGIN")
                     yield cursor
                     self._connection.commit()
                 except BaseException:
@@ -329,8 +336,8 @@ class PredictionLog:
                 raise InputError(_WHERE, "the file is a database of something else", do=do)
         cursor.execute("CREATE TABLE IF NOT EXISTS prediction_schema (version INTEGER NOT NULL)")
         cursor.execute(f"CREATE TABLE IF NOT EXISTS predictions ({listed})")
-        for name in _INDEXED:
-            cursor.execute(f"CREATE INDEX IF NOT EXISTS predictions_{name} ON predictions ({name})")
+        for name, those in _INDEXED.items():
+            cursor.execute(f"CREATE INDEX IF NOT EXISTS predictions_{name} ON predictions ({name}){those}")
         cursor.execute("SELECT MAX(version) FROM prediction_schema")
         (found,) = cursor.fetchone()
         if found is None:
@@ -362,17 +369,26 @@ def _is_lost(connection: Any) -> bool:
 
 
 def _sqlite(path: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=30.0, check_same_thread=False)
+    connection = sqlite3.connect(path, timeout=30.0, check_same_thread=False, isolation_level=None)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     return connection
 
 
-def _row(one: Prediction) -> tuple[Any, ...]:
-    told = {name: getattr(one, name) for name in COLUMNS}
-    told |= {name: _as_json(dict(told[name])) for name in _JSON}
-    told["embedding"] = (one.embedding if isinstance(one.embedding, array) else array("f", one.embedding)).tobytes()
-    return tuple(told[name] for name in COLUMNS)
+@functools.cache
+def _insertion(mark: str, n_rows: int) -> str:
+    marks = f"({', '.join([mark] * len(COLUMNS))})"
+    return f"INSERT INTO predictions ({', '.join(COLUMNS)}) VALUES {', '.join([marks] * n_rows)}"  # noqa: S608 - columns are ours
+
+
+def _row(one: Prediction) -> list[Any]:
+    row = list(_columns(one))
+    for name in _JSON:
+        place = _places[name]
+        row[place] = _as_json(dict(row[place])) if row[place] else "{}"
+    embedding = one.embedding if isinstance(one.embedding, array) else array("f", one.embedding)
+    row[_places["embedding"]] = embedding.tobytes()
+    return row
 
 
 def _prediction(row: Sequence[Any]) -> Prediction:

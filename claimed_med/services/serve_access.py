@@ -6,6 +6,7 @@ import asyncio
 import hmac
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -64,6 +65,7 @@ class Door:
         self.tokens: Mapping[str, str] = options.tokens
         self.is_ready, self.is_draining = False, False
         self.n_inside, self.n_bytes = 0, 0
+        serve_metrics.IN_FLIGHT.set_function(lambda: self.n_inside)
         self.most_inside = options.max_waiting + options.max_batch + options.n_dicom
 
     def caller(self, authorization: str, certificate: str = "") -> str:
@@ -93,7 +95,6 @@ class Door:
         if self.n_inside >= self.most_inside:
             raise Busy(WHERE, "the queue is full", got=f"{self.n_inside} requests", do="try again later")
         self.n_inside += 1
-        serve_metrics.IN_FLIGHT.set(self.n_inside)
 
     def hold(self, size: int) -> None:
         """Count bytes of a body that came into memory, not those that somebody claims to send.
@@ -108,7 +109,6 @@ class Door:
     def leave(self, job: Job, status: int) -> None:
         """Let one out, and write the line about it; arguments as of `note`."""
         self.n_inside -= 1
-        serve_metrics.IN_FLIGHT.set(self.n_inside)
         self.note(job, status)
 
     def note(self, job: Job, status: int) -> None:
@@ -116,7 +116,7 @@ class Door:
         seconds = time.monotonic() - job.started
         count, times = serve_metrics.answers(job.route, status, str(job.told.get("variant", "")))
         count.inc()
-        times.observe(seconds)
+        serve_metrics.note(times, seconds)
         head = {"request_id": job.written_id, "caller": job.caller, "route": job.route, "status": status}
         self.audit.write("request", {**head, "seconds": round(seconds, 4), **job.told})
 
@@ -267,9 +267,16 @@ def _check_browser(headers: Mapping[str, str], options: Options) -> None:
     """Refuse what a foreign page makes a browser send, also by a name that it has turned to this machine."""
     if "origin" in headers:
         raise Forbidden(WHERE, "requests of web pages are not taken")
-    host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
-    if is_loopback(options.host) and not options.tokens and not is_loopback(host):
+    if not options.tokens and _is_here(options.host) and not _names_loopback(headers.get("host", "")):
         raise Forbidden(WHERE, "the request names another host", allowed="127.0.0.1, localhost")
+
+
+_is_here = lru_cache(1)(is_loopback)
+
+
+@lru_cache(64)  # most requests name the same one; who makes many up finds no room
+def _names_loopback(host: str) -> bool:
+    return is_loopback(urlsplit(f"//{host}").hostname or "")
 
 
 def _route(path: str, headers: Mapping[str, str]) -> str:

@@ -57,7 +57,7 @@ class Service(InferenceServicer):
             self._door.enter()
             inside = True
             serve_job.current.set(job)
-            with span("ModelInfer", {key: str(value) for key, value in metadata.items()}, route="grpc"):
+            with span("ModelInfer", metadata, route="grpc"):
                 return await self._answer(request)
         except BaseException as error:
             known = Cancelled(WHERE, "the caller has gone") if not isinstance(error, Exception) else understood(error)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import re
 import secrets
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ from claimed_med.services.serve_tensor import Tensors, digest_of, within
 
 _LARGE = 1 << 20
 _WATCH_S = 0.05  # from then on it is noticed when the caller goes; most answers are faster
-LENGTH = "inference-header-content-length"
+LENGTH = b"inference-header-content-length"
 _INFER = re.compile(r"/v2/models/([^/]+)/infer")
 DICOM, JSON = "application/dicom", "application/json"
 
@@ -59,14 +59,15 @@ class Face:
             made.add_api_route(path, endpoint, methods=["POST"], response_model=None, include_in_schema=False)
         return made
 
-    async def infer(self, name: str, request: Request, send: Send) -> None:
+    async def infer(self, name: str, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """Open Inference Protocol v2, as JSON or with binary tensors."""
         self._known(name)
-        given = serve_v2.from_body(await _body(request), request.headers.get(LENGTH, ""))
-        outputs, about = await _while_there(request, self.tensors.infer(given))
+        length = next((value.decode("latin-1") for name, value in scope["headers"] if name.lower() == LENGTH), "")
+        given = serve_v2.from_body(await _received(receive), length)
+        outputs, about = await _while_there(receive, self.tensors.infer(given))
         content, json_length = serve_v2.to_body(given, name, outputs, about)
         kind = [(b"content-type", b"application/octet-stream" if json_length else JSON.encode())]
-        told = [(LENGTH.encode(), b"%d" % json_length)] if json_length else []
+        told = [(LENGTH, b"%d" % json_length)] if json_length else []
         head = [*kind, *told, (b"content-length", b"%d" % len(content))]
         await send({"type": "http.response.start", "status": 200, "headers": head})
         await send({"type": "http.response.body", "body": content})
@@ -81,7 +82,7 @@ class Face:
         if "url" in content:
             job.route = "dicom"
             return await self._dicom(request, _asked(content), None)
-        answer = await _while_there(request, self.tensors.predict(content))
+        answer = await _while_there(request.receive, self.tensors.predict(content))
         return Response(orjson.dumps(answer), media_type=JSON)
 
     async def explain(self, name: str, request: Request) -> Response:
@@ -217,14 +218,14 @@ class Around:
         if found is None:
             await self.app(scope, receive, send)
         else:
-            await self.face.infer(found[1], Request(scope, receive), send)
+            await self.face.infer(found[1], scope, receive, send)
 
 
 async def _awaited(request: Request, work: Future[Any]) -> Any:
-    return await _while_there(request, within(asyncio.wrap_future(work), _job()))
+    return await _while_there(request.receive, within(asyncio.wrap_future(work), _job()))
 
 
-async def _while_there(request: Request, work: Coroutine[Any, Any, Any]) -> Any:
+async def _while_there(receive: Receive, work: Coroutine[Any, Any, Any]) -> Any:
     """Do the work as long as the caller waits for it.
 
     Raises:
@@ -239,7 +240,7 @@ async def _while_there(request: Request, work: Coroutine[Any, Any, Any]) -> Any:
         task.cancel()
 
     def watch() -> None:
-        watching.append(loop.create_task(_gone(request)))
+        watching.append(loop.create_task(_gone(receive)))
         watching[0].add_done_callback(on_gone)
 
     soon = loop.call_later(_WATCH_S, watch)
@@ -257,9 +258,26 @@ async def _while_there(request: Request, work: Coroutine[Any, Any, Any]) -> Any:
             one.cancel()
 
 
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
         pass
+
+
+async def _received(receive: Receive) -> bytes:
+    """The body, without the request object of a framework.
+
+    Raises:
+        Cancelled: The caller has gone before it was whole.
+    """
+    with serve_job.stage("receive"):
+        parts, is_whole = [], False
+        while not is_whole:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise Cancelled(WHERE, "the caller has gone")
+            parts.append(message.get("body", b""))
+            is_whole = not message.get("more_body", False)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 async def _body(request: Request) -> bytes:

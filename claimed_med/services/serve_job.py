@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import threading
 import time
-from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -26,6 +24,46 @@ current: ContextVar[Job | None] = ContextVar("claimed_med_job", default=None)
 def new_id() -> str:
     """A name that no other request has."""
     return os.urandom(16).hex()
+
+
+class Flag:
+    """Set once, by any thread; waited for by none, so that it needs no lock."""
+
+    __slots__ = ("_is_set",)
+
+    def __init__(self) -> None:
+        self._is_set = False
+
+    def set(self) -> None:
+        """Set it."""
+        self._is_set = True
+
+    def is_set(self) -> bool:
+        """Whether it is."""
+        return self._is_set
+
+
+class Stage:
+    """Times a block, and opens a span for it.
+
+    Args:
+        name: Of the stage.
+    """
+
+    __slots__ = ("_name", "_span", "_started")
+
+    def __init__(self, name: str) -> None:
+        self._name, self._span, self._started = name, span(name), 0.0
+
+    def __enter__(self) -> None:
+        """Begin."""
+        self._span.__enter__()
+        self._started = time.perf_counter()
+
+    def __exit__(self, *error: object) -> None:
+        """End; an error goes on."""
+        serve_metrics.note(serve_metrics.stage(self._name), time.perf_counter() - self._started)
+        self._span.__exit__(*error)  # type: ignore[arg-type]
 
 
 @dataclass
@@ -48,7 +86,7 @@ class Job:
     request_id: str = field(default_factory=new_id)
     caller: str = "anonymous"
     started: float = field(default_factory=time.monotonic)
-    cancelled: threading.Event = field(default_factory=threading.Event)
+    cancelled: Flag = field(default_factory=Flag)
     told: dict[str, Any] = field(default_factory=dict)
     noted: dict[str, Any] = field(default_factory=dict)
 
@@ -77,15 +115,9 @@ class Job:
         if self.left_s <= 0:
             raise Expired(WHERE, "the deadline has passed", do="allow more time, or send less")
 
-    @contextlib.contextmanager
-    def stage(self, name: str) -> Iterator[None]:
+    def stage(self, name: str) -> Stage:
         """Time a stage, and open a span for it."""
-        started = time.perf_counter()
-        with span(name):
-            try:
-                yield
-            finally:
-                serve_metrics.stage(name).observe(time.perf_counter() - started)
+        return Stage(name)
 
 
 def request_id(given: str) -> str:

@@ -12,7 +12,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +19,7 @@ from typing import Any
 from claimed_med.services import serve_job, serve_metrics
 from claimed_med.services.serve_error import WHERE, Busy
 from claimed_med.services.serve_job import Job
+from claimed_med.services.serve_outcome import Outcome
 from claimed_med.workers import limit_threads
 
 
@@ -33,6 +33,8 @@ class Task:
         kind: Tasks of the same kind can be computed together; None for tasks that stand alone.
         n_images: Of the content.
         job: The request, whose deadline and cancellation count.
+        outcome: What becomes of it.
+        after: Called once by the thread that computed, when all that it computed together have their outcomes.
     """
 
     run: Callable[[Sequence[Any]], Sequence[Any]]
@@ -40,20 +42,19 @@ class Task:
     kind: Any = None
     n_images: int = 1
     job: Job | None = None
-    future: Future[Any] = field(default_factory=Future)
+    outcome: Outcome[Any] = field(default_factory=Outcome)
+    after: Callable[[], None] | None = None
     context: Context = field(default_factory=copy_context)
     arrived: float = field(default_factory=time.perf_counter)
 
     def is_wanted(self) -> bool:
         """Whether to compute it; sets the reason where not."""
-        if not self.future.set_running_or_notify_cancel():
-            return False
-        if self.job is not None:
-            try:
+        try:
+            if self.job is not None:
                 self.job.check()
-            except Exception as error:  # noqa: BLE001 - handed to whoever waits
-                self.future.set_exception(error)
-                return False
+        except Exception as error:  # noqa: BLE001 - handed to whoever waits
+            self.outcome.set_exception(error)
+            return False
         return True
 
 
@@ -70,6 +71,7 @@ class Lane:
     def __init__(self, n_threads: int, max_batch: int, max_waiting: int, n_workers: int = 1) -> None:
         self.max_batch, self.max_waiting, self._n_threads = max_batch, max_waiting, n_threads
         self._tasks: deque[Task] = deque()
+        serve_metrics.WAITING.set_function(lambda: len(self._tasks))
         self._lock = threading.Lock()
         self._idle: list[threading.Lock] = []  # each thread that waits, with what it waits for
         self._n_coming = 0  # threads that were woken and are not here yet
@@ -81,7 +83,7 @@ class Lane:
         for one in self._threads:
             one.start()
 
-    def submit(self, task: Task) -> Future[Any]:
+    def submit(self, task: Task) -> Outcome[Any]:
         """Put a task at the end of the queue.
 
         Raises:
@@ -92,19 +94,18 @@ class Lane:
             if len(self._tasks) >= self.max_waiting:
                 raise Busy(WHERE, "the queue is full", got=f"{self.max_waiting} waiting", do="try again later")
             self._tasks.append(task)
-            serve_metrics.WAITING.set(len(self._tasks))
             self._wake()
-        return task.future
+        return task.outcome
 
     def call(self, task: Task) -> Any:
         """Compute a task and wait for it, no longer than its request does."""
-        future = self.submit(task)
+        outcome = self.submit(task)
         job = task.job
         while True:
             try:
-                return future.result(timeout=None if job is None else max(0.0, min(job.left_s, 0.5)))
+                return outcome.result(timeout=None if job is None else min(job.left_s, 0.5))
             except TimeoutError:
-                if job is None or future.done():
+                if job is None or outcome.done():
                     raise
                 job.check()
 
@@ -137,24 +138,29 @@ class Lane:
             return
         now = time.perf_counter()
         for one in wanted:
-            serve_metrics.stage("queue").observe(now - one.arrived)
+            serve_metrics.note(serve_metrics.stage("queue"), now - one.arrived)
         if wanted[0].kind is not None:
-            serve_metrics.BATCH.observe(sum(one.n_images for one in wanted))
+            serve_metrics.note(serve_metrics.BATCH, sum(one.n_images for one in wanted))
         self._compute(wanted)
+        for after in {one.after for one in wanted if one.after is not None}:
+            after()
 
     def _compute(self, wanted: list[Task]) -> None:
         try:
-            with serve_metrics.stage("compute").time():
+            started = time.perf_counter()
+            try:
                 results = wanted[0].context.run(wanted[0].run, [one.content for one in wanted])
+            finally:
+                serve_metrics.note(serve_metrics.stage("compute"), time.perf_counter() - started)
             for one, result in zip(wanted, results, strict=True):
-                one.future.set_result(result)
+                one.outcome.set_result(result)
         except BaseException as error:  # noqa: BLE001 - handed to whoever waits
             if len(wanted) > 1:  # one of them may be what fails: each gets its own chance
                 for one in wanted:
                     self._compute([one])
                 return
-            if not wanted[0].future.done():
-                wanted[0].future.set_exception(error)
+            if not wanted[0].outcome.done():
+                wanted[0].outcome.set_exception(error)
 
     def _next(self) -> list[Task]:
         """What to compute next; nothing when the lane ends."""
@@ -163,9 +169,7 @@ class Lane:
         while True:
             with self._lock:
                 if (first := self._first()) >= 0:
-                    batch = self._taken(first)
-                    serve_metrics.WAITING.set(len(self._tasks))
-                    return batch
+                    return self._taken(first)
                 if self._closed and not self._tasks:
                     return []
                 self._idle.append(news)

@@ -148,12 +148,27 @@ class Served:
         """Payload digest of the bundle."""
         return self.bundle.digest
 
+    @cached_property
+    def shape(self) -> tuple[int, ...]:
+        """Of a prepared image: (channel, *spatial)."""
+        return (self.bundle.n_channels, *size_of(self.bundle.recipe))
+
+    @cached_property
+    def place(self) -> int:
+        """Of the positive class among the classes."""
+        return self.bundle.classes.index(self.bundle.positive)
+
+    @cached_property
+    def about(self) -> dict[str, str]:
+        """What an answer says of the model."""
+        told = {"model_digest": self.digest, "variant": self.variant}
+        return told | ({"blessing_override": self.blessing.override} if self.blessing.override else {})
+
     def warm(self) -> None:
         """Compute once, so that the first request waits for nothing."""
         for module in _WARM:
             importlib.import_module(module)
-        bundle = self.bundle
-        shape = (bundle.n_channels, *size_of(bundle.recipe))
+        bundle, shape = self.bundle, self.shape
         if bundle.task == "classification":
             bundle.lane.call(bundle.task_of(np.zeros((1, *shape), dtype=np.float32)))
         else:
@@ -258,17 +273,18 @@ def features_of(pixels: npt.NDArray[Any]) -> dict[str, float]:
     """Statistics of the intensities, of at most about 4,096 evenly spaced pixels."""
     flat = pixels.reshape(-1)
     some = np.sort(flat[:: max(1, flat.size // 2048)]).astype(np.float64)
-    if not some.size or not (np.isfinite(some[0]) and np.isfinite(some[-1])):
+    if not some.size or not (math.isfinite(some[0]) and math.isfinite(some[-1])):
         return {}  # NaN is sorted to the end
-    mean = float(some.mean())
-    told = {"mean": mean, "sd": math.sqrt(float(np.dot(some - mean, some - mean)) / len(some))}
-    return {f"intensity_{name}": value for name, value in (told | _quantiles(some)).items()}
+    mean = float(np.add.reduce(some)) / len(some)
+    away = some - mean
+    told = {"intensity_mean": mean, "intensity_sd": math.sqrt(float(np.dot(away, away)) / len(some))}
+    return told | _quantiles(some)
 
 
 def _quantiles(ordered: npt.NDArray[np.float64]) -> dict[str, float]:
     """The 5th, 50th and 95th percentile of sorted numbers, linear between neighbours."""
     told = {}
-    for name, share in (("p05", 0.05), ("p50", 0.5), ("p95", 0.95)):
+    for name, share in (("intensity_p05", 0.05), ("intensity_p50", 0.5), ("intensity_p95", 0.95)):
         place = share * (len(ordered) - 1)
         low = int(place)
         below, above = float(ordered[low]), float(ordered[min(low + 1, len(ordered) - 1)])

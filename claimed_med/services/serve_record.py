@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import orjson
 
-from claimed_med.lineage import now
 from claimed_med.prediction_log import Prediction, PredictionLog
 from claimed_med.services import serve_metrics
 from claimed_med.services.serve_error import WHERE, DiskFull
@@ -20,6 +23,8 @@ from claimed_med.services.serve_error import WHERE, DiskFull
 _MOST_AT_ONCE = 256
 Rows = Sequence[Prediction]
 Make = Callable[[], Rows]
+Done = Callable[[Rows, BaseException | None], None]
+_Item = tuple[Make, Done]
 _LINE = orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
 
 
@@ -35,7 +40,7 @@ class Recorder:
 
     def __init__(self, log: PredictionLog) -> None:
         self._log = log
-        self._waiting: deque[tuple[Make, Future[Rows]]] = deque()
+        self._waiting: deque[_Item] = deque()
         self._lock, self._is_writing = threading.Lock(), False
         self._idle = threading.Condition(self._lock)
 
@@ -50,38 +55,61 @@ class Recorder:
         """
         future: Future[Rows] = Future()
         future.set_running_or_notify_cancel()  # who gives up waiting cannot cancel it under the thread that writes
-        with self._lock:
-            self._waiting.append((make, future))
-            if self._is_writing:
-                return future
-            self._is_writing = True
-        while items := self._taken():
-            with serve_metrics.stage("record").time():
-                self._write([one for one in map(_made, items) if one is not None])
+
+        def on_done(rows: Rows, error: BaseException | None) -> None:
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(rows)
+
+        self.put(make, on_done)
+        self.flush()
         return future
 
+    def put(self, make: Make, on_done: Done) -> None:
+        """Leave predictions to be written by the next `flush`, of whichever thread.
+
+        Args:
+            make: Makes them, on the thread that writes.
+            on_done: Called by that thread with the predictions when they are in the database; or with none and why not.
+        """
+        with self._lock:
+            self._waiting.append((make, on_done))
+
+    def flush(self) -> None:
+        """Write what waits, unless another thread is at it, which then does; as slow as `record`."""
+        with self._lock:
+            if self._is_writing or not self._waiting:
+                return
+            self._is_writing = True
+        while items := self._taken():
+            started = time.perf_counter()
+            self._write([one for one in map(_made, items) if one is not None])
+            serve_metrics.note(serve_metrics.stage("record"), time.perf_counter() - started)
+
     def close(self) -> None:
-        """Wait until all is written, and end."""
+        """Write what waits, wait until all is written, and end."""
+        self.flush()
         with self._idle:
             self._idle.wait_for(lambda: not self._is_writing)
         self._log.close()
 
-    def _write(self, made: list[tuple[Rows, Future[Rows]]]) -> None:
+    def _write(self, made: list[tuple[Rows, Done]]) -> None:
         try:
             if made:
                 self._log.append([one for rows, _ in made for one in rows])
         except Exception as error:  # noqa: BLE001 - whatever a database client raises, nobody may wait for ever
             kind = type(error).__name__
             refusal = DiskFull(WHERE, "the prediction cannot be recorded, so it is not given", got=kind)
-            for _, future in made:
-                future.set_exception(refusal)
+            for _, on_done in made:
+                _tell(on_done, (), refusal)
             return
-        for rows, future in made:
+        for rows, on_done in made:
             for one in rows:
                 serve_metrics.predictions(one.outcome, one.model_digest, one.variant).inc()
-            future.set_result(rows)
+            _tell(on_done, rows)
 
-    def _taken(self) -> list[tuple[Make, Future[Rows]]]:
+    def _taken(self) -> list[_Item]:
         """What to write next; nothing when that is all, and this thread writes no more."""
         with self._lock:
             items = [self._waiting.popleft() for _ in range(min(_MOST_AT_ONCE, len(self._waiting)))]
@@ -91,13 +119,23 @@ class Recorder:
             return items
 
 
-def _made(item: tuple[Make, Future[Rows]]) -> tuple[Rows, Future[Rows]] | None:
-    make, future = item
+def _made(item: _Item) -> tuple[Rows, Done] | None:
+    make, on_done = item
     try:
-        return make(), future
+        return make(), on_done
     except Exception as error:  # noqa: BLE001 - handed to whoever waits; the others are written
-        future.set_exception(error)
+        _tell(on_done, (), error)
         return None
+
+
+def _tell(on_done: Done, rows: Rows, error: BaseException | None = None) -> None:
+    with contextlib.suppress(Exception):  # such as a loop that is closed; the others are told
+        on_done(rows, error)
+
+
+@lru_cache(2)
+def _second(at: int) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat().removesuffix("+00:00")
 
 
 class Audit:
@@ -121,7 +159,9 @@ class Audit:
 
     def write(self, kind: str, told: Mapping[str, Any]) -> None:
         """Append one line."""
-        line = orjson.dumps({"time": now(), "kind": kind, **told}, option=_LINE)
+        at = time.time()
+        now = f"{_second(int(at))}.{int(at % 1 * 1000):03d}+00:00"
+        line = orjson.dumps({"time": now, "kind": kind, **told}, option=_LINE)
         try:
             os.write(self._file, line)
         except OSError as error:

@@ -7,32 +7,31 @@ import math
 import time
 from array import array
 from collections.abc import Awaitable, Mapping, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, cast
+from itertools import chain
+from typing import Any, NamedTuple, TypeVar
 
 import kserve
 import numpy as np
 import numpy.typing as npt
 
 from claimed_med.errors import ContractError, InputError, ModelError
-from claimed_med.models.prepare import size_of
 from claimed_med.prediction_log import Prediction
 from claimed_med.services import serve_job
 from claimed_med.services.serve_error import WHERE, Expired, TooLarge
 from claimed_med.services.serve_job import Job
 from claimed_med.services.serve_model import Inferred, Models, Served, features_of
+from claimed_med.services.serve_outcome import Outcome
 from claimed_med.services.serve_record import Recorder, Rows
 from claimed_med.services.serve_v2 import Input, Outputs, Request
 
 IMAGE, PIXELS, LABELS = "image", "pixels", "labels"
 Floats = npt.NDArray[np.float32]
+T = TypeVar("T")
 _Told = tuple[str, list[dict[str, float]]]  # digest of the input, and statistics of each image
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """What the model says of prepared images.
 
     Attributes:
@@ -50,13 +49,7 @@ class Answer:
     @property
     def scores(self) -> npt.NDArray[np.float64]:
         """Probability of the positive class, shape (n,)."""
-        bundle = self.served.bundle
-        return np.asarray(self.probabilities[:, bundle.classes.index(bundle.positive)])
-
-    def about(self) -> dict[str, str]:
-        """Which model answered."""
-        told = {"model_digest": self.served.digest, "variant": self.served.variant}
-        return told | ({"blessing_override": self.served.blessing.override} if self.served.blessing.override else {})
+        return np.asarray(self.probabilities[:, self.served.place])
 
 
 class Tensors(kserve.Model):
@@ -79,7 +72,7 @@ class Tensors(kserve.Model):
         bundle = self.models.stable.bundle
         if bundle.task == "segmentation":
             return [{"name": PIXELS, "datatype": "FP32", "shape": [-1] * bundle.dims}]
-        shape = [-1, bundle.n_channels, *size_of(bundle.recipe)]
+        shape = [-1, *self.models.stable.shape]
         return [{"name": IMAGE, "datatype": "FP32", "shape": shape}]
 
     def get_output_types(self) -> list[dict[str, Any]]:
@@ -112,7 +105,7 @@ class Tensors(kserve.Model):
                 }
                 for row, score, predicted, name in rows
             ],
-            **found.about(),
+            **found.served.about,
         }
 
     def images_of(self, payload: Any, served: Served) -> Floats:
@@ -140,42 +133,38 @@ class Tensors(kserve.Model):
             digest = digest_of(images) if models.canary is not None else ""
             served = models.of(digest)
         job.told |= {"variant": served.variant, "model_digest": served.digest, "n_images": len(images)}
-        return cast("Answer", await within(self._answered(job, served, digest, images), job))
+        done: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._begin(done, job, served, digest, images)
+        return await settled(done, job)
 
-    def _answered(self, job: Job, served: Served, digest: str, images: Floats) -> asyncio.Future[Any]:
+    def _begin(self, done: asyncio.Future[Answer], job: Job, served: Served, digest: str, images: Floats) -> None:
         """Through the threads without coming back in between: computed, recorded, and only then here again."""
         loop = asyncio.get_running_loop()
-        done: asyncio.Future[Any] = loop.create_future()
-        told: Future[_Told] = Future()
+        told: Outcome[_Told] = Outcome()
 
         def tell(result: Any, error: BaseException | None) -> None:
             loop.call_soon_threadsafe(_settle, done, result, error)
 
-        def on_computed(computed: Future[Inferred]) -> None:
+        def on_computed(computed: Outcome[Inferred]) -> None:
             if error := computed.exception():
                 tell(None, error)
             elif not job.cancelled.is_set():  # what nobody waits for is not given, and not recorded as given
                 inferred = computed.result()
-                written = self._recorder.record(lambda: _rows(job, served, told.result(), inferred))
-                written.add_done_callback(lambda one: on_recorded(inferred, one))
 
-        def on_recorded(inferred: Inferred, written: Future[Rows]) -> None:
-            if error := written.exception():
-                tell(None, error)
-                return
-            rows = written.result()
-            names = [one.decision for one in rows], [one.prediction_id for one in rows]
-            tell(Answer(served, inferred.probabilities, *names), None)
+                def on_recorded(rows: Rows, error: BaseException | None) -> None:
+                    names = [one.decision for one in rows], [one.prediction_id for one in rows]
+                    tell(Answer(served, inferred.probabilities, *names) if error is None else None, error)
+
+                self._recorder.put(lambda: _rows(job, served, told.result(), inferred), on_recorded)
 
         task = served.bundle.task_of(images)
-        task.future.add_done_callback(on_computed)  # before it is submitted, so that it never runs on the loop
+        task.outcome, task.after = Outcome(on_computed), self._recorder.flush  # those of a batch are written together
         served.bundle.lane.submit(task)
         try:  # while the model computes
             told.set_result((digest or digest_of(images), [features_of(one) for one in images]))
         except BaseException as error:
             told.set_exception(error)
             raise
-        return done
 
     async def infer(self, request: Request) -> tuple[Outputs, dict[str, str]]:
         """Answer a request of the Open Inference Protocol: outputs, and what is told of them."""
@@ -215,8 +204,8 @@ class Tensors(kserve.Model):
         bundle = served.bundle
         if bundle.task != "classification":
             raise ContractError(WHERE, "this model takes volumes", allowed=f"input {PIXELS}, or DICOM")
-        shape = (bundle.n_channels, *size_of(bundle.recipe))
-        if images.ndim != len(shape) + 1 or tuple(images.shape[1:]) != shape or not len(images):
+        shape = served.shape
+        if images.shape[1:] != shape or not len(images):
             raise ContractError(
                 WHERE, "the images have another shape", got=images.shape, allowed=f"(n, {', '.join(map(str, shape))})"
             )
@@ -224,7 +213,8 @@ class Tensors(kserve.Model):
             raise TooLarge(
                 WHERE, "there are more pixels than are taken", got=images.size, allowed=str(self._max_voxels)
             )
-        if not (math.isfinite(images.min()) and math.isfinite(images.max())):  # NaN is both of them
+        least, most = np.minimum.reduce(images, axis=None), np.maximum.reduce(images, axis=None)
+        if not (math.isfinite(least) and math.isfinite(most)):  # NaN is both of them
             raise InputError(WHERE, "pixels are NaN or infinite", do="leave this image out")
         return images
 
@@ -245,6 +235,23 @@ async def within(work: Awaitable[Any], job: Job) -> Any:
     except asyncio.CancelledError:
         job.cancelled.set()
         raise
+
+
+async def settled(done: asyncio.Future[T], job: Job) -> T:
+    """Wait for a future that can be given up: as `within`, in one timer."""
+    loop = asyncio.get_running_loop()
+    timer = loop.call_later(max(0.0, job.left_s), _expire, done)
+    try:
+        return await done
+    except (asyncio.CancelledError, Expired):
+        job.cancelled.set()
+        raise
+    finally:
+        timer.cancel()
+
+
+def _expire(done: asyncio.Future[Any]) -> None:
+    _settle(done, None, Expired(WHERE, "the deadline has passed", do="allow more time, or send less"))
 
 
 def _settle(done: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
@@ -300,33 +307,34 @@ def _classified(found: Answer) -> tuple[Outputs, dict[str, str]]:
         "score": ("FP64", found.scores),
         "predicted": ("BYTES", names),
     }
-    return outputs, found.about() | {"prediction_ids": ",".join(found.prediction_ids)}
+    return outputs, found.served.about | {"prediction_ids": ",".join(found.prediction_ids)}
 
 
 def _rows(job: Job, served: Served, told: _Told, inferred: Inferred) -> Rows:
-    if not np.isfinite(inferred.probabilities).all():
+    probabilities = inferred.probabilities.tolist()
+    if not all(map(math.isfinite, chain.from_iterable(probabilities))):
         raise ModelError(WHERE, "the model gave NaN", do="serve another one")
-    digest, features = told
-    return [_prediction(job, served, digest, one, inferred, number) for number, one in enumerate(features)]
+    about = {**common(job, served), "input_digest": told[0]}
+    return [
+        _prediction(about, served, features, row, inferred, number)
+        for number, (row, features) in enumerate(zip(probabilities, told[1], strict=True))
+    ]
 
 
 def _prediction(
-    job: Job, served: Served, digest: str, features: dict[str, float], inferred: Inferred, number: int
+    about: dict[str, Any], served: Served, features: dict[str, float], row: list[float], inferred: Inferred, number: int
 ) -> Prediction:
-    bundle, row = served.bundle, inferred.probabilities[number]
-    score = float(row[bundle.classes.index(bundle.positive)])
-    called = bundle.classes[int(row.argmax())]
-    if len(bundle.classes) == 2:
-        negative = next(one for one in bundle.classes if one != bundle.positive)
-        called = bundle.positive if score >= bundle.threshold else negative
+    bundle, score = served.bundle, row[served.place]
+    called = bundle.classes[row.index(max(row))]
+    if len(row) == 2:
+        called = bundle.positive if score >= bundle.threshold else bundle.classes[1 - served.place]
     return Prediction(
-        **common(job, served),
-        input_digest=digest,
+        **about,
         positive=bundle.positive,
         score=score,
         decision=called,
         threshold=bundle.threshold,
-        probabilities=dict(zip(bundle.classes, map(float, row), strict=True)),
+        probabilities=dict(zip(bundle.classes, row, strict=True)),
         embedding_kind=inferred.embedding_kind,
         embedding=array("f", inferred.embedding[number].tobytes()),
         features=features,

@@ -42,7 +42,7 @@ def stop() -> None:
 
 
 def span(
-    name: str, headers: Mapping[str, str] | None = None, **attributes: str
+    name: str, headers: Mapping[str, Any] | None = None, **attributes: str
 ) -> contextlib.AbstractContextManager[Any]:
     """A span below the current one, or below the caller's (`traceparent`); nothing when tracing is off."""
     tracer = _state.get("tracer")
@@ -52,7 +52,7 @@ def span(
     if headers is not None:
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-        context = TraceContextTextMapPropagator().extract(dict(headers))
+        context = TraceContextTextMapPropagator().extract({key: str(value) for key, value in headers.items()})
     made: contextlib.AbstractContextManager[Any] = tracer.start_as_current_span(
         name, context=context, attributes=attributes, record_exception=False, set_status_on_exception=False
     )

@@ -7,8 +7,8 @@ view of the message that came.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,10 +29,10 @@ _CONTENTS = {
     "INT64": "int64_contents", "FP32": "fp32_contents", "FP64": "fp64_contents",
 }  # fmt: skip
 _ALLOWED = "Open Inference Protocol v2"
+_NONE: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True)
-class Input:
+class Input(NamedTuple):
     """An input of a request.
 
     Attributes:
@@ -47,7 +47,7 @@ class Input:
     datatype: str
     shape: tuple[int, ...]
     content: Any
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = _NONE
 
     def array(self) -> npt.NDArray[Any]:
         """The numbers; bytes are not copied, and cannot be written to.
@@ -69,8 +69,7 @@ class Input:
             raise ContractError(WHERE, "an input's content does not fit its shape and type", got=told) from None
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """What is asked.
 
     Attributes:
@@ -82,19 +81,18 @@ class Request:
 
     name: str
     inputs: Mapping[str, Input]
-    wanted: Mapping[str, bool] = field(default_factory=dict)
+    wanted: Mapping[str, bool] = _NONE
     is_binary: bool = True
 
-    def chosen(self, outputs: Outputs) -> dict[str, tuple[str, npt.NDArray[Any]]]:
+    def chosen(self, outputs: Outputs) -> Outputs:
         """Those outputs that are wanted.
 
         Raises:
             ContractError: There is none of a name.
         """
-        unknown = sorted(set(self.wanted) - set(outputs))
-        if unknown:
+        if self.wanted.keys() - outputs.keys():
             raise ContractError(WHERE, "there is no such output", allowed=", ".join(outputs))
-        return {name: one for name, one in outputs.items() if name in (self.wanted or outputs)}
+        return {name: one for name, one in outputs.items() if name in self.wanted} if self.wanted else outputs
 
 
 def from_message(message: pb.ModelInferRequest) -> Request:

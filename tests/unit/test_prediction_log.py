@@ -59,6 +59,23 @@ def test_one_bad_row_leaves_none(log):
     assert log.read() == []
 
 
+def test_one_bad_row_among_more_than_one_statement_takes_leaves_none(log):
+    with pytest.raises(OutputError, match="cannot be recorded"):
+        log.append([_made(float(number), prediction_id=str(number % 100)) for number in range(101)])
+    assert log.read() == []
+    log.append([_made(float(number)) for number in range(101)])
+    assert len(log.read()) == 101
+
+
+def test_what_has_no_key_takes_no_truth_and_no_room_among_the_keys(log, tmp_path):
+    log.append([_made(1.0), _made(2.0, sop_key="k")])
+    assert log.add_truth("", "yes", 9.0) == 0
+    connection = sqlite3.connect(tmp_path / "predictions.sqlite")
+    told = "EXPLAIN QUERY PLAN UPDATE predictions SET truth = ? WHERE sop_key = ? AND sop_key <> ''"
+    assert "predictions_sop_key" in str(connection.execute(told, ("yes", "k")).fetchall())
+    connection.close()
+
+
 def test_several_threads_and_connections_write_at_once(log, tmp_path):
     other = PredictionLog(f"sqlite:///{tmp_path}/predictions.sqlite")
 

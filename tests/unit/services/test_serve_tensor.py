@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from contextlib import contextmanager
 
 import numpy as np
+import pytest
 
 from claimed_med.blessing import NONE, Blessing
 from claimed_med.handles import ModelBundle
 from claimed_med.prediction_log import PredictionLog
 from claimed_med.services import serve_job
+from claimed_med.services.serve_error import Expired
 from claimed_med.services.serve_job import Job
-from claimed_med.services.serve_lane import Lane
+from claimed_med.services.serve_lane import Lane, Task
 from claimed_med.services.serve_model import LaneBundle, Models, Served
 from claimed_med.services.serve_record import Recorder
 from claimed_med.services.serve_tensor import PIXELS, Tensors, digest_of
@@ -48,6 +51,56 @@ def test_a_model_that_is_faster_than_its_caller_is_answered_and_recorded(tmp_pat
     assert found.probabilities.tolist() == handle.load().probabilities(prepared(0)).tolist()
     lane.close()
     recorder.close()
+
+
+class Counting(PredictionLog):
+    """Counts the rows of each transaction."""
+
+    def append(self, predictions):
+        rows = list(predictions)
+        self.sizes = [*getattr(self, "sizes", []), len(rows)]
+        super().append(rows)
+
+
+def test_what_is_computed_together_is_recorded_in_one_transaction(tmp_path):
+    handle = ModelBundle(classifier(tmp_path / "bundle"))
+    lane, log, go = Lane(1, 8, 8), Counting(str(tmp_path / "predictions.sqlite")), threading.Event()
+    bundle = LaneBundle.over(handle.load(), lane)
+    served = Served("model", "stable", tmp_path, bundle, handle, None, Blessing(NONE, override="a test"))
+    recorder = Recorder(log)
+    tensors = Tensors("model", Models(served), recorder, 1 << 20)
+
+    async def ask():
+        serve_job.current.set(Job("v2", time.monotonic() + 60))
+        lane.submit(Task(lambda _: [go.wait(30)], None))
+        waiting = [asyncio.create_task(tensors.answer(prepared(seed))) for seed in range(4)]
+        while len(lane._tasks) < 4:  # noqa: ASYNC110 - a queue of threads has no event for it
+            await asyncio.sleep(0.001)
+        go.set()
+        return await asyncio.wait_for(asyncio.gather(*waiting), 60)
+
+    found = asyncio.run(ask())
+    assert log.sizes == [4]
+    assert {one.prediction_ids[0] for one in found} == {one.prediction_id for one in log.read()}
+    lane.close()
+    recorder.close()
+
+
+def test_who_waits_past_the_deadline_is_told_and_is_not_recorded(tmp_path):
+    with _two(tmp_path, 0) as (tensors, log):
+        go, job = threading.Event(), Job("v2", time.monotonic() + 0.2)
+        tensors.models.stable.bundle.lane.submit(Task(lambda _: [go.wait(30)], None))
+
+        async def ask():
+            serve_job.current.set(job)
+            await tensors.answer(prepared(0))
+
+        with pytest.raises(Expired):
+            asyncio.run(ask())
+        go.set()
+        tensors.models.stable.bundle.lane.close()  # all that was in the queue has been looked at
+        assert job.cancelled.is_set()
+        assert log.read() == []
 
 
 @contextmanager

@@ -255,7 +255,7 @@ class Dicom:
         job.check()
         row = described(entry)
         served = models.of(row["study_uid"])
-        job.told |= {"variant": served.variant, "model_digest": served.digest}
+        job.told |= served.about
         job.told.setdefault("study_keys", [])
         job.told["study_keys"] = sorted({*job.told["study_keys"], keyed_hash("uid", row["study_uid"])[:16]})
         job.noted.clear()
@@ -306,8 +306,7 @@ class Dicom:
             "prediction_id": prediction.prediction_id,
             **told_figures,
             "objects": sorted(objects),
-            "model_digest": served.digest,
-            "variant": served.variant,
+            **served.about,
         }
         return Result(told, prediction, objects, record)
 

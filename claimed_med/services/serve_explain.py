@@ -87,7 +87,7 @@ def explain_series(
     told |= {"objects": sorted(objects)}
     job = serve_job.current.get()
     if job is not None:
-        job.told |= {"model_digest": served.digest, "variant": served.variant, "method": method}
+        job.told |= {**served.about, "method": method}
         job.told["explained"] = sorted({*job.told.get("explained", []), entry.key})
     kept.explanation(served, made, overlay(image, made.maps[method]), told)
     return told, objects

@@ -99,8 +99,8 @@ class Face:
         served = self.tensors.models.stable
         chosen = method_for(served, method)
         images = self.tensors.images_of(content, served)
-        told = {"variant": served.variant, "model_digest": served.digest, "method": chosen}
-        _job().told |= told | {"n_images": len(images), "input_digest": digest_of(images)}
+        told = {"method": chosen, "n_images": len(images), "input_digest": digest_of(images)}
+        _job().told |= served.about | told
         found = [
             await _awaited(request, self.pool.submit(copy_context().run, explain_image, served, one, chosen))
             for one in images
@@ -109,7 +109,7 @@ class Face:
         answer = {
             "method": chosen,
             "positive": served.bundle.positive,
-            "model_digest": served.digest,
+            **served.about,
             "explanations": rows,
         }
         return Response(orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY), media_type=JSON)

@@ -132,7 +132,7 @@ class Tensors(kserve.Model):
         if served is None:
             digest = digest_of(images) if models.canary is not None else ""
             served = models.of(digest)
-        job.told |= {"variant": served.variant, "model_digest": served.digest, "n_images": len(images)}
+        job.told |= {**served.about, "n_images": len(images)}
         done: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._begin(done, job, served, digest, images)
         return await settled(done, job)
@@ -190,15 +190,14 @@ class Tensors(kserve.Model):
         if bundle.task == "classification":
             image = await within(asyncio.to_thread(bundle.prepare, pixels, spacing), job)
             return _classified(await self.answer(image[None], served))
-        job.told |= {"variant": served.variant, "model_digest": served.digest, "n_images": 1}
+        job.told |= {**served.about, "n_images": 1}
         if pixels.ndim != bundle.dims:
             raise InputError(WHERE, "the volume has another number of axes", got=pixels.ndim, allowed=str(bundle.dims))
         labels = await within(asyncio.to_thread(bundle.label_voxels, pixels, spacing), job)
         row = _segmented(job, served, digest, labels, spacing)
         written = await asyncio.to_thread(self._recorder.record, lambda: [row])
         await within(asyncio.wrap_future(written), job)
-        about = {"model_digest": served.digest, "variant": served.variant, "prediction_ids": row.prediction_id}
-        return {LABELS: ("UINT8", labels)}, about
+        return {LABELS: ("UINT8", labels)}, {**served.about, "prediction_ids": row.prediction_id}
 
     def _checked(self, images: Floats, served: Served) -> Floats:
         bundle = served.bundle

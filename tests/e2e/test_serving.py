@@ -510,6 +510,12 @@ def test_an_override_lands_in_lineage_record_and_audit(overridden, images):
     log.close()
     assert record["units"][0]["statements"]["blessing_override"] == WHY
     assert start["models"][0]["blessing_override"] == row.override == WHY
+    tensor = _tensor(running, prepared(0)).json()["parameters"]
+    asked = json.dumps({"instances": prepared(0).tolist()})
+    explained = _predict(running, asked, "application/json", "explain")
+    line = _line(running, explained.headers["X-Request-Id"])
+    for answer in (told["predictions"][0], tensor, explained.json(), line):
+        assert answer["blessing_override"] == WHY
 
 
 def test_signatures_count_where_the_secret_is_set(model, tmp_path, monkeypatch):

@@ -442,7 +442,10 @@ def test_a_node_that_resets_the_connection_at_its_release_leaves_no_open_file(mo
         opened.release()
     opened.join()
     wait_for(lambda: not [one for one in threading.enumerate() if one.name.startswith("AcceptorThread")])
-    gc.collect()  # an open socket would be told here
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", ResourceWarning)
+        gc.collect()
+    assert [str(one.message) for one in told] == []  # an open socket would be told here
 
 
 def test_a_node_that_ends_the_association_before_we_have_said_a_word_is_told(monkeypatch):

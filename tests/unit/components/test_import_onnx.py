@@ -29,7 +29,7 @@ def test_a_model_of_another_library_goes_the_same_way(model, radiographs):
         ({"classes": ["a"]}, InputError, "two or more classes"),
         ({"classes": ["a", "b"], "positive": "c"}, InputError, "positive one among them"),
         ({"classes": ["a", "b", "c"]}, ModelError, "another number of classes"),
-        ({"classes": ["a", "b"], "path": "/nowhere"}, InputError, "path does not exist"),
+        ({"classes": ["a", "b"], "path": "/nowhere/at/all"}, InputError, "path does not exist"),
     ],
 )
 def test_what_does_not_fit_is_said(model, options, error, told):

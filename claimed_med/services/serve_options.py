@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -295,12 +294,14 @@ def origin_of(url: str) -> str:
 def _check_certificate(tls: Tls) -> None:
     from cryptography import x509
 
+    from claimed_med.services.listening import refuse_unfit
+
+    refuse_unfit(tls.certificate, tls.key, WHERE)
     try:
-        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(tls.certificate, tls.key)
         found = x509.load_pem_x509_certificates(tls.certificate.read_bytes())[0]
         if tls.authority is not None:
             x509.load_pem_x509_certificates(tls.authority.read_bytes())
     except (OSError, ValueError, IndexError):
-        raise InputError(WHERE, "a certificate or key cannot be read, or they do not fit", allowed="PEM") from None
+        raise InputError(WHERE, "a certificate cannot be read", allowed="PEM") from None
     if found.not_valid_after_utc <= datetime.now(UTC):
         raise InputError(WHERE, "our certificate has expired", do="renew it")

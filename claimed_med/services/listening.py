@@ -24,10 +24,13 @@ def refuse_taken(host: str, port: int, where: str) -> None:
     Raises:
         InputError: Another program has the port, or the address is none of this machine.
     """
-    try:
-        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
-    except socket.gaierror:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:  # by itself: create_server passes on no more than the number of its error
+        socket.getaddrinfo(host or None, port, family, socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
         raise InputError(where, "the address to listen on has no such name", do="choose another address") from None
+    try:
+        socket.create_server((host, port), family=family).close()
     except OSError as error:
         do = "choose another address or port"
         raise InputError(where, f"the port {port} cannot be opened", got=os.strerror(error.errno or 0), do=do) from None

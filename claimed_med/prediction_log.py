@@ -146,7 +146,7 @@ class PredictionLog:
         self._connect = functools.partial(self._postgresql, url) if is_server else functools.partial(_sqlite, path)
         try:
             self._connection = self._connect()
-        except self._errors as error:
+        except (*self._errors, UnicodeError) as error:
             raise (postgres.unreachable if is_server else postgres.failed)(error, _WHERE) from None
         try:
             if not is_server:

@@ -198,6 +198,6 @@ def _postgres(place: str) -> tuple[Store, type[Exception]]:
     psycopg = require("psycopg", "provenance")
     try:
         connection = psycopg.connect(place, connect_timeout=10)
-    except psycopg.Error as error:
+    except (psycopg.Error, UnicodeError) as error:
         raise postgres.unreachable(error, _WHERE) from None
     return Store(connection, is_postgres=True), psycopg.Error

@@ -85,6 +85,12 @@ def test_a_server_that_is_away_is_told_without_the_address(opened, place):
     assert not any(word in str(caught.value) for word in ("secretword", place, "zelda"))
 
 
+def test_a_host_that_cannot_be_one_is_told_without_the_address(opened):
+    with pytest.raises(InputError, match=NO_ADDRESS) as caught:
+        opened(f"postgresql://zelda:secretword@{'a' * 80}.invalid/base")
+    assert not any(word in str(caught.value) for word in ("secretword", "aaa", "zelda"))
+
+
 @pytest.mark.parametrize(
     "words",
     [

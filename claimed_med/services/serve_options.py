@@ -116,8 +116,8 @@ class Options:
         """Refuse what would be open to others without proof of who they are.
 
         Raises:
-            ContractError: No token or client certificate on an address that others reach, a token without TLS, or a
-                number out of range.
+            ContractError: No token or client certificate on an address that others reach, a token without TLS, a
+                number out of range, or one port for both.
             InputError: A certificate that cannot be read, or has expired.
         """
         if not is_loopback(self.host):
@@ -128,6 +128,9 @@ class Options:
             if self.tls is None and not self.behind_tls_proxy:
                 do = "give --tls-cert and --tls-key, or say --behind-tls-proxy"
                 raise ContractError(WHERE, "tokens are not sent in the clear", do=do)
+        if self.http_port == self.grpc_port > 0:
+            do = "choose another for one of them"
+            raise ContractError(WHERE, "--http-port and --grpc-port are the same", got=self.http_port, do=do)
         if self.tls is not None:
             _check_certificate(self.tls)
         for name, (option, unit, low, high) in _RANGES.items():

@@ -332,6 +332,8 @@ class PredictionLog:
     def _create(self) -> None:
         listed = ", ".join(f"{name} {self._type(name)}" for name in COLUMNS)
         cursor = self._connection.cursor()
+        if self._binary == "BYTEA":  # of two who make a table at once, IF NOT EXISTS lets one fail
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtext('claimed-med predictions'))")
         cursor.execute("CREATE TABLE IF NOT EXISTS prediction_schema (version INTEGER NOT NULL)")
         cursor.execute(f"CREATE TABLE IF NOT EXISTS predictions ({listed})")
         for name, those in _INDEXED.items():

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from claimed_med.errors import InputError, RefusedError, name_of
+from claimed_med.errors import ContractError, InputError, RefusedError, name_of
 from claimed_med.payload import LINEAGE
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ SERVICES = {
 }
 FAILED = 7  # as OutputError
 _ADDRESS = "[tls:]AET@host:port"
+_LISTEN = "127.0.0.1:11113"
 
 
 def main(words: Sequence[str]) -> int:
@@ -58,9 +59,7 @@ def parser() -> argparse.ArgumentParser:
     get.add_argument("studies", nargs="+", metavar="STUDY_UID")
     get.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="gets <SOPInstanceUID>.dcm")
     get.add_argument("--method", choices=("get", "move"), default="get", help="default: %(default)s")
-    get.add_argument(
-        "--listen", metavar="HOST:PORT", default="127.0.0.1:11113", help="our receiver for move (%(default)s)"
-    )
+    get.add_argument("--listen", metavar="HOST:PORT", default="", help=f"our receiver for move (default: {_LISTEN})")
     store = commands.add_parser("store", parents=[node], help="send files (C-STORE)")
     store.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files, or folders with files")
     store.add_argument("--commit", action="store_true", help="ask for storage commitment after that")
@@ -89,7 +88,11 @@ def _node(given: argparse.Namespace) -> Node:
 
     own = Tls.from_environment()
     tls = Tls(given.ca or own.ca, given.cert or own.cert, given.key or own.key)
-    return Node.parse(given.node, calling_aet=given.aet, tls=tls, timeout_s=given.timeout_s)
+    node = Node.parse(given.node, calling_aet=given.aet, tls=tls, timeout_s=given.timeout_s)
+    if node.tls is None and (given.ca or given.cert or given.key):  # who names them does not mean to send in the clear
+        what, do = "--ca, --cert and --key are of TLS, and the node is named without it", "write tls:AET@host:port"
+        raise ContractError(f"net {given.command}", what, do=do)
+    return node
 
 
 def _echo(given: argparse.Namespace) -> int:
@@ -120,10 +123,12 @@ def _get(given: argparse.Namespace) -> int:
     from claimed_med.dicom.net_component import listen_address
 
     node = _node(given)
+    if given.method == "get" and given.listen:
+        raise ContractError("net get", "--listen is of --method move", do="add that, or leave it out")
     if given.method == "get":
         fetched = get(node, given.studies, given.out)
     else:
-        fetched = move(node, given.studies, given.out, listen=listen_address(given.listen))
+        fetched = move(node, given.studies, given.out, listen=listen_address(given.listen or _LISTEN))
     expected = "an unknown number" if fetched.n_expected < 0 else str(fetched.n_expected)
     print(f"{len(fetched.files)} objects of {expected}; {fetched.n_refused} refused")
     for uid in fetched.missing:
@@ -138,6 +143,8 @@ def _store(given: argparse.Namespace) -> int:
 
     if not all(path.exists() for path in given.paths):
         raise InputError("net store", "a path does not exist", do="check the paths")
+    if given.listen and not given.commit:
+        raise ContractError("net store", "--listen is of --commit", do="add that, or leave it out")
     _refuse_undecided(given.paths)
     node, listen = _node(given), listen_address(given.listen) if given.listen else None
     paths = list(_files(given.paths))

@@ -51,11 +51,11 @@ def unreachable(error: Exception, where: str) -> InputError:
     """Why there is no connection.
 
     Args:
-        error: Of psycopg, when it connects.
+        error: Of psycopg, when it connects; UnicodeError where the name of the host cannot be one.
         where: Who speaks.
     """
     told = str(error)
-    if type(error).__name__ == "ProgrammingError" or "connection option" in told:
+    if isinstance(error, UnicodeError) or type(error).__name__ == "ProgrammingError" or "connection option" in told:
         return InputError(where, "the address of the database cannot be read", allowed=FORM)
     for pattern, what, do in _REASONS:
         if re.search(pattern, told, re.IGNORECASE):

@@ -146,13 +146,17 @@ class PredictionLog:
         self._connect = functools.partial(self._postgresql, url) if is_server else functools.partial(_sqlite, path)
         try:
             self._connection = self._connect()
-        except self._errors as error:
+        except (*self._errors, UnicodeError) as error:
             raise (postgres.unreachable if is_server else postgres.failed)(error, _WHERE) from None
         try:
+            if not is_server:
+                _settle_in(self._connection)
             self._create()
-        except self._errors as error:
+        except BaseException as error:
             self._connection.close()
-            raise postgres.failed(error, _WHERE) from None
+            if isinstance(error, self._errors):
+                raise postgres.failed(error, _WHERE) from None
+            raise
 
     def append(self, predictions: Iterable[Prediction]) -> None:
         """Write predictions in one transaction: all or none.
@@ -328,12 +332,8 @@ class PredictionLog:
     def _create(self) -> None:
         listed = ", ".join(f"{name} {self._type(name)}" for name in COLUMNS)
         cursor = self._connection.cursor()
-        if self._binary == "BLOB":
-            cursor.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-            others = {name for (name,) in cursor.fetchall()} - {"prediction_schema", "predictions"}
-            if others:  # somebody else's file: one more table in it would make it unfit for whoever made it
-                do = "choose another file"
-                raise InputError(_WHERE, "the file is a database of something else", do=do)
+        if self._binary == "BYTEA":  # of two who make a table at once, IF NOT EXISTS lets one fail
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtext('claimed-med predictions'))")
         cursor.execute("CREATE TABLE IF NOT EXISTS prediction_schema (version INTEGER NOT NULL)")
         cursor.execute(f"CREATE TABLE IF NOT EXISTS predictions ({listed})")
         for name, those in _INDEXED.items():
@@ -369,10 +369,18 @@ def _is_lost(connection: Any) -> bool:
 
 
 def _sqlite(path: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=30.0, check_same_thread=False, isolation_level=None)
+    return sqlite3.connect(path, timeout=30.0, check_same_thread=False, isolation_level=None)
+
+
+def _settle_in(connection: sqlite3.Connection) -> None:
+    """Make a file ours; not that of somebody else, for whom a table or mode of ours would make it unfit."""
+    listed = connection.execute(
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite~_%' ESCAPE '~'"
+    )
+    if {name for (name,) in listed} - {"prediction_schema", "predictions"}:
+        raise InputError(_WHERE, "the file is a database of something else", do="choose another file")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
-    return connection
 
 
 @functools.cache

@@ -49,7 +49,7 @@ def evaluate(condition: str, values: Mapping[str, Any]) -> bool:
         return bool(_walk(_parse(condition), values))
     except KeyError as error:
         raise ContractError("pipeline", "a condition names a parameter without a value", got=str(error)) from None
-    except ValueError:
+    except (ValueError, TypeError):  # the latter of a text that is compared with a number, or negated
         raise InputError("pipeline", "a value of the condition is no number", do="see the step that wrote it") from None
 
 

@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 
 _MOST_NAMED = 5
 _WHERE, _HERE = "lineage rerun", "local"
-_BY_CODE = {one.exit_code: one for one in (ContractError, InputError, MissingDependencyError, ModelError, RefusedError)}
+_KINDS = (ContractError, InputError, MissingDependencyError, ModelError, RefusedError, OutputError)
+_BY_CODE = {one.exit_code: one for one in _KINDS}  # all else is the engine's
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,8 @@ INDEXES = (
     "CREATE INDEX IF NOT EXISTS names_name ON names (name)",
 )
 _COLUMNS_OF_SQLITE = (
-    "SELECT one.name, info.name FROM sqlite_master AS one, pragma_table_info(one.name) AS info WHERE one.type = 'table'"
+    "SELECT one.name, info.name FROM sqlite_master AS one, pragma_table_info(one.name) AS info "
+    "WHERE one.type = 'table' AND one.name NOT LIKE 'sqlite~_%' ESCAPE '~'"  # not SQLite's own, such as of ANALYZE
 )
 _COLUMNS_OF_POSTGRES = (
     "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = current_schema()"
@@ -179,6 +180,7 @@ def is_postgres(place: str) -> bool:
 
 
 def _sqlite(place: str, *, fast: bool) -> tuple[Store, type[Exception]]:
+    connection = None
     try:
         connection = sqlite3.connect(place)
         if fast:
@@ -186,6 +188,8 @@ def _sqlite(place: str, *, fast: bool) -> tuple[Store, type[Exception]]:
                 connection.execute(f"PRAGMA {pragma}")
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.Error:
+        if connection is not None:
+            connection.close()
         raise InputError(_WHERE, "the database cannot be opened", do="check --db") from None
     return Store(connection, is_postgres=False), sqlite3.Error
 
@@ -194,6 +198,6 @@ def _postgres(place: str) -> tuple[Store, type[Exception]]:
     psycopg = require("psycopg", "provenance")
     try:
         connection = psycopg.connect(place, connect_timeout=10)
-    except psycopg.Error as error:
+    except (psycopg.Error, UnicodeError) as error:
         raise postgres.unreachable(error, _WHERE) from None
     return Store(connection, is_postgres=True), psycopg.Error

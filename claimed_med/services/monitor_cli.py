@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,17 +63,15 @@ def _refuse_certificate(given: argparse.Namespace) -> None:
         ContractError: One without the other.
         InputError: A file is not there, is none of PEM, or they do not fit.
     """
+    from claimed_med.services.listening import refuse_unfit
+
     if bool(given.cert) != bool(given.key):
         raise ContractError("monitor", "--cert and --key go together")
     for name, path in (("--cert", given.cert), ("--key", given.key)):
         if path is not None and not Path(path).is_file():
             raise InputError("monitor", f"{name} names a file that is not there", do="give a file in PEM")
     if given.cert:
-        try:
-            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(given.cert, given.key)
-        except OSError:
-            what = "certificate or key cannot be read, or they do not fit"
-            raise InputError("monitor", what, allowed="PEM, the key not encrypted") from None
+        refuse_unfit(Path(given.cert), Path(given.key), "monitor")
 
 
 def _check(given: argparse.Namespace) -> None:

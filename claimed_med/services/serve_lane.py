@@ -105,8 +105,8 @@ class Lane:
             try:
                 return outcome.result(timeout=None if job is None else min(job.left_s, 0.5))
             except TimeoutError:
-                if job is None or outcome.done():
-                    raise
+                if job is None or outcome.done():  # settled as the waiting ended, or an error of its own
+                    return outcome.result()
                 job.check()
 
     def is_here(self) -> bool:
@@ -171,6 +171,7 @@ class Lane:
                 if (first := self._first()) >= 0:
                     return self._taken(first)
                 if self._closed and not self._tasks:
+                    self._wake()  # one that waits for a task that stands alone to end; who ends wakes the next
                     return []
                 self._idle.append(news)
             news.acquire()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -117,8 +116,8 @@ class Options:
         """Refuse what would be open to others without proof of who they are.
 
         Raises:
-            ContractError: No token or client certificate on an address that others reach, a token without TLS, or a
-                number out of range.
+            ContractError: No token or client certificate on an address that others reach, a token without TLS, a
+                number out of range, or one port for both.
             InputError: A certificate that cannot be read, or has expired.
         """
         if not is_loopback(self.host):
@@ -129,6 +128,9 @@ class Options:
             if self.tls is None and not self.behind_tls_proxy:
                 do = "give --tls-cert and --tls-key, or say --behind-tls-proxy"
                 raise ContractError(WHERE, "tokens are not sent in the clear", do=do)
+        if self.http_port == self.grpc_port > 0:
+            do = "choose another for one of them"
+            raise ContractError(WHERE, "--http-port and --grpc-port are the same", got=self.http_port, do=do)
         if self.tls is not None:
             _check_certificate(self.tls)
         for name, (option, unit, low, high) in _RANGES.items():
@@ -295,12 +297,14 @@ def origin_of(url: str) -> str:
 def _check_certificate(tls: Tls) -> None:
     from cryptography import x509
 
+    from claimed_med.services.listening import refuse_unfit
+
+    refuse_unfit(tls.certificate, tls.key, WHERE)
     try:
-        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(tls.certificate, tls.key)
         found = x509.load_pem_x509_certificates(tls.certificate.read_bytes())[0]
         if tls.authority is not None:
             x509.load_pem_x509_certificates(tls.authority.read_bytes())
     except (OSError, ValueError, IndexError):
-        raise InputError(WHERE, "a certificate or key cannot be read, or they do not fit", allowed="PEM") from None
+        raise InputError(WHERE, "a certificate cannot be read", allowed="PEM") from None
     if found.not_valid_after_utc <= datetime.now(UTC):
         raise InputError(WHERE, "our certificate has expired", do="renew it")

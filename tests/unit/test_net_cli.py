@@ -41,6 +41,22 @@ def test_echo_says_whether_the_node_answers(here, capsys):
     assert main(["net", "echo", f"A@127.0.0.1:{free_port()}"]) == 3
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["echo", "{}", "--ca", "authority.pem"], "net echo: --ca, --cert and --key are of TLS"),
+        (["store", "{}", ".", "--cert", "c.pem", "--key", "k.pem"], "net store: --ca, --cert and --key are of TLS"),
+        (["store", "{}", ".", "--listen", "127.0.0.1:11114"], "net store: --listen is of --commit"),
+        (["get", "{}", "1.2.3", "--out", "out", "--listen", "127.0.0.1:11114"], "net get: --listen is of --method"),
+    ],
+)
+def test_options_that_would_not_be_heeded_are_refused(here, words, told, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["net", *(word.format(here) for word in words)]) == 2
+    assert f"error: {told}" in capsys.readouterr().err
+    assert not list((tmp_path / "in").glob("*/*.dcm"))
+
+
 class _Late(threading.Event):
     """An event that its waiter hears of late, as on a busy machine."""
 

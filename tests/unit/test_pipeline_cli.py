@@ -21,6 +21,8 @@ FOUND = "int(inputs.parameter_values['found']) > 0"
         ("inputs.parameter_values['verdict'] == 'blessed'", ["verdict=a=b"], SKIPPED),
         (f"({FOUND}) && (inputs.parameter_values['on'] == true)", ["found=2", "on=true"], 0),
         (FOUND, ["found=many"], 3),
+        ("inputs.parameter_values['found'] > 0", ["found=1"], 3),
+        ("-inputs.parameter_values['found'] > 0", ["found=1"], 3),
         (FOUND, [], 2),
         (FOUND, ["found"], 2),
         ("__import__('os').getcwd()", [], 2),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from claimed_med.cli import main
 from claimed_med.errors import ContractError, InputError
 from claimed_med.postgres import is_url
-from claimed_med.prediction_log import PredictionLog
+from claimed_med.prediction_log import Prediction, PredictionLog
 from claimed_med.provenance.store import connected
 from claimed_med.testing.postgres import require_installed, server
 
@@ -85,6 +87,12 @@ def test_a_server_that_is_away_is_told_without_the_address(opened, place):
     assert not any(word in str(caught.value) for word in ("secretword", place, "zelda"))
 
 
+def test_a_host_that_cannot_be_one_is_told_without_the_address(opened):
+    with pytest.raises(InputError, match=NO_ADDRESS) as caught:
+        opened(f"postgresql://zelda:secretword@{'a' * 80}.invalid/base")
+    assert not any(word in str(caught.value) for word in ("secretword", "aaa", "zelda"))
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -110,3 +118,22 @@ def test_what_is_an_address_and_what_a_path():
     assert not is_url("folder/x.sqlite", "here")
     with pytest.raises(ContractError, match="got mysql; allowed a path, or postgresql://"):
         is_url("mysql://zelda:secretword@host/x", "here")
+
+
+@pytest.mark.parametrize("database", ["first", "second", "third"])
+def test_servers_that_start_at_once_share_a_fresh_database(url, database):
+    with psycopg.connect(url, autocommit=True) as opened:
+        opened.execute(f"CREATE DATABASE {database}")
+    place, together = f"{url.rpartition('/')[0]}/{database}", threading.Barrier(6)
+
+    def start(number):
+        together.wait()
+        log = PredictionLog(place)
+        log.append([Prediction(at=float(number), model_digest="a" * 64)])
+        log.close()
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(start, range(6)))
+    log = PredictionLog(place)
+    assert [one.at for one in log.read()] == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    log.close()

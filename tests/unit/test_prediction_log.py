@@ -128,11 +128,39 @@ def test_no_database_of_another_kind_is_written_to(tmp_path):
     with sqlite3.connect(tmp_path / "other.sqlite") as other:
         other.execute("CREATE TABLE records (number INTEGER)")
     other.close()
+    before = (tmp_path / "other.sqlite").read_bytes()
     with pytest.raises(InputError, match="a database of something else"):
         PredictionLog(str(tmp_path / "other.sqlite"))
-    with sqlite3.connect(tmp_path / "other.sqlite") as other:
-        assert other.execute("SELECT name FROM sqlite_master").fetchall() == [("records",)]
-    other.close()
+    assert (tmp_path / "other.sqlite").read_bytes() == before
+
+
+def test_statistics_of_sqlite_make_no_record_somebody_else_s(tmp_path):
+    PredictionLog(str(tmp_path / "a.sqlite")).close()
+    with sqlite3.connect(tmp_path / "a.sqlite") as opened:
+        opened.execute("ANALYZE")
+    opened.close()
+    again = PredictionLog(str(tmp_path / "a.sqlite"))
+    again.append([_made(1.0)])
+    assert [one.at for one in again.read()] == [1.0]
+    again.close()
+
+
+def test_no_connection_stays_open_to_what_is_refused(tmp_path, monkeypatch):
+    made = []
+
+    def connect(*given, **named):
+        made.append(sqlite3.Connection(*given, **named))
+        return made[-1]
+
+    PredictionLog(str(tmp_path / "a.sqlite")).close()
+    with sqlite3.connect(tmp_path / "a.sqlite") as opened:
+        opened.execute("UPDATE prediction_schema SET version = 99")
+    opened.close()
+    monkeypatch.setattr(sqlite3, "connect", connect)
+    with pytest.raises(InputError, match="another schema"):
+        PredictionLog(str(tmp_path / "a.sqlite"))
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        made[0].execute("SELECT 1")
 
 
 def test_unknown_addresses_are_refused():

@@ -243,6 +243,14 @@ def test_what_is_no_index_is_not_replaced(study, place, tmp_path, anew):
     assert other.read_text().endswith("notes")
 
 
+def test_an_index_with_statistics_of_its_database_is_an_index(study, place):
+    build([study], place)
+    with connected(place) as store:
+        store.do("ANALYZE")
+        store.commit()
+    assert build([study], place, anew=False).n_before == 4
+
+
 def test_a_damaged_record_is_named_and_the_others_count(study, tmp_path):
     (study / "load-folder" / "findings" / "lineage.json").write_text('{"schema": "other"}')
     built = build([study], str(tmp_path / "i"))

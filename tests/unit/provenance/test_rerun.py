@@ -14,6 +14,7 @@ from claimed_med import lineage
 from claimed_med.errors import ContractError, InputError, OutputError
 from claimed_med.provenance import runfile
 from claimed_med.provenance.rerun import Order, rerun
+from claimed_med.provenance.rerun import _start as start
 
 from .conftest import CHAIN, PARTS, claimed_med
 
@@ -181,6 +182,12 @@ def test_the_platform_reaches_the_engine(chain, again, tmp_path):
 def test_a_run_that_fails_again_is_of_the_class_of_its_exit_code(chain, again, tmp_path):
     with pytest.raises(InputError, match=r"exit code 3"):
         again(chain[0], given={"path": str(tmp_path / "absent.csv")})
+
+
+def test_an_output_that_could_not_be_written_again_is_of_its_class_too(tmp_path):
+    (tmp_path / "key").touch()
+    with pytest.raises(OutputError, match=r"exit code 7: lineage key"):
+        start(["lineage", "key", str(tmp_path / "key")], {})
 
 
 def test_a_changed_package_is_named(tmp_path):

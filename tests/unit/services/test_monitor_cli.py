@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from claimed_med.cli import main
 from claimed_med.prediction_log import PredictionLog
@@ -42,6 +52,21 @@ def test_what_cannot_be_is_refused_at_the_start(place, options, code, told, caps
     shown = capsys.readouterr()
     assert told in shown.err
     assert shown.out == ""
+
+
+@pytest.mark.parametrize("words", [["monitor", "serve", "record.sqlite", "--cert"], ["serve", "absent", "--tls-cert"]])
+def test_nobody_is_asked_for_the_password_of_a_key(place, words):
+    made = trustme.CA().issue_cert("localhost")
+    made.cert_chain_pems[0].write_to_path("cert.pem")
+    key = load_pem_private_key(made.private_key_pem.bytes(), None)
+    closed = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"a password"))
+    Path("key.pem").write_bytes(closed)
+    option = words[-1].replace("cert", "key")
+    on_terminal = [sys.executable, "-c", "import pty, sys; pty.spawn(sys.argv[1:])"]
+    ours = [sys.executable, "-m", "claimed_med", *words, "cert.pem", option, "key.pem"]
+    shown = subprocess.run([*on_terminal, *ours], input=b"another one\n", capture_output=True, check=False).stdout
+    assert b"pass phrase" not in shown
+    assert b"allowed PEM, the key not encrypted" in shown
 
 
 def test_a_port_that_is_taken_is_told_and_no_address_is_printed(place, capsys):

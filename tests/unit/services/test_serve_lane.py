@@ -10,6 +10,7 @@ import pytest
 from claimed_med.services.serve_error import Busy, Cancelled, Expired
 from claimed_med.services.serve_job import Job
 from claimed_med.services.serve_lane import Lane, Task
+from claimed_med.services.serve_outcome import Outcome
 
 
 @pytest.fixture
@@ -28,6 +29,11 @@ def held(lane):
         time.sleep(0.001)
     yield go.set
     go.set()
+
+
+def _is_second_idle(lane):
+    with lane._lock:
+        return len(lane._idle) == 1 and not lane._n_coming
 
 
 def _job(seconds=60.0):
@@ -105,6 +111,36 @@ def test_what_waits_is_done_before_it_closes():
     futures = [lane.submit(Task(lambda contents: contents, number)) for number in range(4)]
     lane.close()
     assert [one.result(0) for one in futures] == [0, 1, 2, 3]
+
+
+def test_it_closes_while_tasks_that_stand_alone_wait_for_each_other():
+    lane, go = Lane(1, 1, 8, n_workers=2), threading.Event()
+    alone = [lane.submit(Task(lambda contents: [go.wait(30) for _ in contents], number)) for number in range(2)]
+    while len(lane._tasks) > 1 or not _is_second_idle(lane):
+        time.sleep(0.001)
+    closing = threading.Thread(target=lane.close, daemon=True)
+    closing.start()
+    while not lane._closed or not _is_second_idle(lane):  # woken by that, and waiting again
+        time.sleep(0.001)
+    go.set()
+    closing.join(30)
+    assert not closing.is_alive()
+    assert [one.result(0) for one in alone] == [True, True]
+
+
+def test_a_result_that_comes_when_the_waiting_ends_is_given(lane):
+    class Late(Outcome):
+        def _wait(self, timeout):
+            super()._wait(None)
+            if timeout is not None and not self.waited:
+                self.waited = True
+                raise TimeoutError
+
+        waited = False
+
+    task = Task(lambda contents: contents, "result", outcome=Late(), job=_job())
+    assert lane.call(task) == "result"
+    assert task.outcome.waited
 
 
 def test_threads_that_are_free_share_what_waits():

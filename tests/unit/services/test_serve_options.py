@@ -12,6 +12,12 @@ from claimed_med.services.serve_dicom import split_address
 from claimed_med.services.serve_options import Options, origin_of, parse, read_tokens
 
 
+def test_one_port_is_not_given_to_both_faces():
+    with pytest.raises(ContractError, match="--http-port and --grpc-port are the same; got 9000"):
+        parse(["x", "--http-port", "9000", "--grpc-port", "9000"])
+    assert parse(["x", "--http-port", "0", "--grpc-port", "0"]).grpc_port == 0
+
+
 def test_the_loopback_is_the_default():
     assert Options(Path("x")).host == "127.0.0.1"
     assert parse(["x"]).host == "127.0.0.1"

@@ -663,7 +663,7 @@ def test_client_certificates_are_asked_for_and_expire(model, tmp_path):
     assert good.status_code == 200
     expired = ("--tls-cert", str(tmp_path / "old.crt"), "--tls-key", str(tmp_path / "old.key"))
     code, text = refused(model[0], tmp_path / "t", "--decision", str(model[1]), *expired)
-    assert code == 2
+    assert code == 3
     assert "expired" in text
 
 

@@ -78,6 +78,7 @@ def _trace(arguments: argparse.Namespace) -> int:
         raise InputError("lineage trace", "the file does not exist", do="check the path")
     told = written.read(place) if place.is_file() else None
     with _open_index(arguments.db) as store:
+        has_index = store is not None
         found = trace(store, written.names_of(place)) if store is not None else []
     if not found and place.name and _has_record(place):
         found = [tracing.trace(place)]
@@ -89,8 +90,11 @@ def _trace(arguments: argparse.Namespace) -> int:
         print("\n".join(FORMATS[arguments.format](one) for one in found))
     else:
         _print_trace(told, found)
+    if not found and not has_index:
+        what, do = "there is no index, and no record beside the object", "run: claimed-med lineage index FOLDER"
+        raise InputError("lineage trace", what, do=do)
     if not found:
-        print("no run in the index made this object; claimed-med lineage index builds it", file=sys.stderr)
+        print("no run in the index made this object", file=sys.stderr)
     return 0 if found else NOTHING_FOUND
 
 

@@ -168,6 +168,8 @@ class Tensors(kserve.Model):
 
     async def infer(self, request: Request) -> tuple[Outputs, dict[str, str]]:
         """Answer a request of the Open Inference Protocol: outputs, and what is told of them."""
+        if request.wanted:  # before anything is computed and recorded that could not be given
+            request.check([one["name"] for one in self.get_output_types()])
         if given := request.inputs.get(PIXELS):
             return await self._label(given)
         given = request.inputs.get(IMAGE)

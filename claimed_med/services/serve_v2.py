@@ -6,7 +6,7 @@ view of the message that came.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -84,14 +84,18 @@ class Request(NamedTuple):
     wanted: Mapping[str, bool] = _NONE
     is_binary: bool = True
 
-    def chosen(self, outputs: Outputs) -> Outputs:
-        """Those outputs that are wanted.
+    def check(self, names: Collection[str]) -> None:
+        """Refuse what wants another output than there will be.
 
         Raises:
             ContractError: There is none of a name.
         """
-        if self.wanted.keys() - outputs.keys():
-            raise ContractError(WHERE, "there is no such output", allowed=", ".join(outputs))
+        if self.wanted and not self.wanted.keys() <= set(names):
+            raise ContractError(WHERE, "there is no such output", allowed=", ".join(names))
+
+    def chosen(self, outputs: Outputs) -> Outputs:
+        """Those outputs that are wanted; raises as `check`."""
+        self.check(outputs)
         return {name: one for name, one in outputs.items() if name in self.wanted} if self.wanted else outputs
 
 

@@ -455,6 +455,15 @@ def test_an_object_that_no_run_made_is_told_by_the_exit_code(study, tmp_path, ca
     assert "no run in the index made this object" in capsys.readouterr().err
 
 
+def test_without_an_index_nobody_is_told_that_no_run_made_an_object(study, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CLAIMED_MED_INDEX", str(tmp_path / "absent.sqlite"))
+    (tmp_path / "other.txt").write_text("from elsewhere")
+    assert cli.main(["lineage", "trace", str(tmp_path / "other.txt")]) == 3
+    assert "there is no index, and no record beside the object; run: claimed-med" in capsys.readouterr().err
+    assert cli.main(["lineage", "trace", str(next((study / "measure-segments").rglob("*.dcm")))]) == 0
+    assert "segment-lungs" in capsys.readouterr().out
+
+
 def records_in(place):
     """How many records an index holds."""
     with connected(str(place)) as store:

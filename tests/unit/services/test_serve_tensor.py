@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from claimed_med.blessing import NONE, Blessing
+from claimed_med.errors import ContractError
 from claimed_med.handles import ModelBundle
 from claimed_med.prediction_log import PredictionLog
 from claimed_med.services import serve_job
@@ -117,15 +118,25 @@ def _two(tmp_path, percent):
     recorder.close()
 
 
-def _ask(tensors, pixels):
+def _ask(tensors, pixels, wanted=None):
     job = Job("v2", time.monotonic() + 60)
 
     async def ask():
         serve_job.current.set(job)
         given = Input(PIXELS, "FP32", pixels.shape, pixels.tobytes())
-        return await asyncio.wait_for(tensors.infer(Request("", {PIXELS: given})), 60)
+        return await asyncio.wait_for(tensors.infer(Request("", {PIXELS: given}, wanted or {})), 60)
 
     return (*asyncio.run(ask()), job)
+
+
+def test_what_cannot_be_given_is_not_recorded(tmp_path):
+    pixels = np.random.default_rng(0).random((70, 80), dtype=np.float32)
+    with _two(tmp_path, 0) as (tensors, log):
+        with pytest.raises(ContractError, match="no such output; allowed probabilities, score, predicted"):
+            _ask(tensors, pixels, {"labels": True})
+        assert log.read() == []
+        _ask(tensors, pixels, {"score": True})
+        assert len(log.read()) == 1
 
 
 def test_with_a_canary_the_model_that_prepares_an_image_is_the_one_that_scores_it(tmp_path):

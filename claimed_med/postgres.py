@@ -6,6 +6,7 @@ The driver's own texts name host, user and database, and for a malformed address
 from __future__ import annotations
 
 import re
+import select
 from typing import TYPE_CHECKING, Any
 
 from claimed_med.errors import ContractError, InputError, OutputError
@@ -74,3 +75,12 @@ def failed(error: Exception | sqlite3.Error, where: str) -> InputError | OutputE
     if name in _NOT_WRITTEN or str(name).startswith(_SQLITE_NOT_WRITTEN):
         return OutputError(where, "the database cannot be written", got=name, do="see to disk and rights")
     return InputError(where, "the database cannot be used", got=name, do="see to its server or file")
+
+
+def is_lost(connection: Any) -> bool:
+    """Whether a connection to PostgreSQL is closed, or has something to say although nothing was asked: its end."""
+    if connection.closed:
+        return True
+    waiting = select.poll()
+    waiting.register(connection.fileno(), select.POLLIN)
+    return bool(waiting.poll(0))

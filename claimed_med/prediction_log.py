@@ -18,7 +18,6 @@ import itertools
 import json
 import operator
 import os
-import select
 import sqlite3
 import threading
 import time
@@ -324,7 +323,7 @@ class PredictionLog:
 
     def _open(self) -> Any:
         """The connection; a new one where the database has ended the last (restarted, or away for a while)."""
-        if self._binary == "BYTEA" and _is_lost(self._connection):
+        if self._binary == "BYTEA" and postgres.is_lost(self._connection):
             self._connection.close()
             self._connection = self._connect()
         return self._connection
@@ -357,15 +356,6 @@ class PredictionLog:
         self._errors = (client.Error,)
         given = client.conninfo.conninfo_to_dict(url)
         return client.connect(url, **{name: value for name, value in _PATIENCE.items() if name not in given})
-
-
-def _is_lost(connection: Any) -> bool:
-    """Whether a connection to PostgreSQL is closed, or has something to say although nothing was asked: its end."""
-    if connection.closed:
-        return True
-    waiting = select.poll()
-    waiting.register(connection.fileno(), select.POLLIN)
-    return bool(waiting.poll(0))
 
 
 def _sqlite(path: str) -> sqlite3.Connection:

@@ -51,9 +51,16 @@ def _run(out, folder, table, **parameters):
     return out
 
 
-def _planted(tmp_path, **faults):
+def _planted(tmp_path, epochs=0, **faults):
     made = xrays.xrays(tmp_path / "data", n_patients=96, **faults)
-    options = {"recipe": "xray_small", "policy": POLICY, "n_explained": 2, "n_attacked": 8, "n_bootstrap": 200}
+    options = {
+        "epochs": epochs,
+        "recipe": "xray_small",
+        "policy": POLICY,
+        "n_explained": 2,
+        "n_attacked": 8,
+        "n_bootstrap": 200,
+    }
     return _run(tmp_path / "out", made / "images", made / "labels.csv", **options)
 
 
@@ -75,9 +82,10 @@ def test_without_a_fault_the_gate_blesses_and_the_model_goes_on(tmp_path):
     _leads_back_to_the_pictures(out)
 
 
-@pytest.mark.parametrize(("fault", "found_by"), [("shortcut", "explanation"), ("bias", "fairness")])
-def test_a_planted_fault_is_found_and_refused(fault, found_by, tmp_path):
-    out = _planted(tmp_path, **{fault: True})
+# with the bias half of the ill show nothing: only a network that has learnt the others well tells the groups apart
+@pytest.mark.parametrize(("fault", "found_by", "epochs"), [("shortcut", "explanation", 0), ("bias", "fairness", 24)])
+def test_a_planted_fault_is_found_and_refused(fault, found_by, epochs, tmp_path):
+    out = _planted(tmp_path, epochs, **{fault: True})
     verdict, failed = _reasons(out)
     assert verdict == REFUSED
     assert found_by in failed

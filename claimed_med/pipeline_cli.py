@@ -288,9 +288,8 @@ def _pair(word: str, what: str = "--set") -> tuple[str, str]:
 
 def _compile(arguments: argparse.Namespace) -> int:
     if arguments.out is not None and not arguments.out.resolve().parent.is_dir():
-        raise ContractError(
-            "pipeline", "--out names a file in a folder that is not there", do="make it, or choose another"
-        )
+        do = "make it, or choose another"
+        raise InputError("pipeline", "--out names a file in a folder that is not there", do=do)
     if arguments.target:
         if arguments.check:
             raise ContractError("pipeline", "--check compares the compiled file, and takes no --target")

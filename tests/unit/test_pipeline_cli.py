@@ -116,7 +116,7 @@ def test_a_file_that_is_no_python_is_not_compiled(text, told, tmp_path, capsys):
 @pytest.mark.parametrize("options", [[], ["--target", "cwl"]])
 def test_a_place_where_no_file_can_be_is_refused(options, tmp_path, capsys):
     words = ["pipeline", "compile", "segment_and_report", *options, "--out"]
-    assert main([*words, str(tmp_path / "absent" / "made")]) == 2
+    assert main([*words, str(tmp_path / "absent" / "made")]) == 3
     assert "--out names a file in a folder that is not there" in capsys.readouterr().err
     assert main([*words, str(tmp_path)]) == 7
     assert "cannot be written; got Is a directory" in capsys.readouterr().err
